@@ -30,6 +30,40 @@ def _into_ones(x):
     return kept
 
 
+class OwnSwish(torch.autograd.Function):
+    """x sigmoid(x), with a backward pass of its own, which spares memory."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        gate = torch.sigmoid(x)
+        return g * gate * (1 + x * (1 - gate))
+
+
+def _filtered(x):
+    """Frequencies weighed by complex weights."""
+    weights = torch.polar(torch.ones(6, 6), torch.arange(36.0).view(6, 6)).to(torch.complex64)
+    return torch.fft.irfft2(torch.einsum("bixy,io->boxy", torch.fft.rfft2(x), weights), s=x.shape[-2:])
+
+
+def _places(x):
+    even = F.affine_grid(torch.tensor([[[0.9, 0.1, 0.0], [0.0, 0.9, 0.1]]]), x.shape, align_corners=False)
+    return even + 0.1 * x[:, :2].permute(0, 2, 3, 1).tanh()
+
+
+def _made_kernel(x):
+    return x.mean((2, 3)).view(6, 1, 1, 1).expand(6, 1, 3, 3), x.mean((0, 2, 3))
+
+
+def _flat_values(x):
+    return x.flatten(2)[0].T
+
+
 MIDDLES = {
     "instance norm and relu in place": nn.Sequential(
         nn.Conv2d(6, 6, 3, padding=1), nn.InstanceNorm2d(6), nn.LeakyReLU(0.01, inplace=True)
@@ -78,6 +112,18 @@ MIDDLES = {
     "matrix": lambda x: torch.einsum("bchw,cd->bdhw", x, torch.ones(6, 6)),
     "log softmax": lambda x: F.log_softmax(x, 1),
     "transposed": nn.ConvTranspose2d(6, 6, 3, padding=1, groups=2),
+    "filled by name": lambda x: x.masked_fill(x < 0, value=0.3),
+    "log sigmoid": F.logsigmoid,
+    "power": lambda x: x.abs() ** torch.tensor([1.5]),
+    "power of 2": lambda x: 2**x,
+    "maximum of a constant": lambda x: torch.max(x, torch.full_like(x, 0.5)),
+    "spread": lambda x: x / (lambda low, high: high - low)(*torch.aminmax(x)),
+    "own swish": lambda x: OwnSwish.apply(x),
+    "filtered": _filtered,
+    "kernel made from the image": lambda x: F.conv2d(x, *_made_kernel(x), padding=1, groups=6),
+    "kernel made from the image, bias": lambda x: F.conv2d(
+        x, _made_kernel(x)[0], torch.ones(6), padding=1, groups=6
+    ),
 }
 
 
@@ -95,6 +141,61 @@ def test_the_ledger_closes(name, noise):
         assert torch.allclose(out, plain, atol=1e-5)
         assert balance.unknown == {}
         assert balance.gap < 1e-5, rule
+
+
+SAME = {
+    "own swish": (lambda x: OwnSwish.apply(x), F.silu),
+    "root mean square": (
+        lambda x: F.rms_norm(x, (12,), torch.arange(12.0), eps=1e-6),
+        lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * torch.arange(12.0),
+    ),
+    "addmm": (
+        lambda x: torch.addmm(torch.ones(6), _flat_values(x), torch.eye(6), alpha=2).T.reshape(x.shape),
+        lambda x: x * 2 + 1,
+    ),
+    "addcmul": (lambda x: torch.addcmul(x, x.sigmoid(), x), lambda x: x + x * x.sigmoid()),
+    "addcdiv": (lambda x: torch.addcdiv(x, x, x.abs() + 1), lambda x: x + x / (x.abs() + 1)),
+    "lerp by a gate": (
+        lambda x: torch.lerp(x, x.flip(1), x.sigmoid()),
+        lambda x: x * (1 - x.sigmoid()) + x.flip(1) * x.sigmoid(),
+    ),
+    "sampled at places that it finds": (
+        lambda x: F.grid_sample(x, _places(x), align_corners=False),
+        lambda x: F.grid_sample(x, _places(x).detach(), align_corners=False),
+    ),
+    "cosine": (
+        lambda x: F.cosine_similarity(x, x.flip(2), dim=1)[:, None].expand_as(x),
+        lambda x: (F.normalize(x, dim=1) * F.normalize(x.flip(2), dim=1)).sum(1, keepdim=True).expand_as(x),
+    ),
+}
+"""Pairs of functions that return the same."""
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_written_in_another_way_has_the_same_relevance(name, noise):
+    found = [propagated(Between(middle), noise, Rules("epsilon", 0.0)) for middle in SAME[name]]
+    for relevance, balance, out in found:
+        assert torch.allclose(out, found[1][2], atol=1e-5)
+        assert balance.unknown == {}
+        assert balance.gap < 1e-5
+        assert torch.allclose(relevance, found[1][0], atol=1e-4 * float(relevance.abs().max()))
+
+
+def test_what_mixes_values_is_no_curve_though_it_has_its_own_backward_pass(noise):
+    class Mean(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.square() - x.mean()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    own = torch.autograd.Function.__dict__["apply"]
+    _, balance, _ = propagated(Between(lambda x: Mean.apply(x)), noise, Rules("epsilon"))
+    assert list(balance.unknown) == ["Mean"]
+    assert balance.gap < 1e-5
+    assert torch.autograd.Function.__dict__["apply"] is own
 
 
 class Windows(nn.Module):

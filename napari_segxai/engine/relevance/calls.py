@@ -129,9 +129,17 @@ def is_relu(call: Call) -> bool:
     return given.get("max") is None and isinstance(low, int | float) and low == 0
 
 
+def is_of_two(call: Call) -> bool:
+    """Tell whether a maximum or minimum is that of two tensors."""
+    second = call.args[1] if len(call.args) > 1 else call.kwargs.get("other")
+    return call.name in ("max", "min") and isinstance(second, Tensor)
+
+
 def is_positive_power(call: Call) -> bool:
     """Tell whether it is a constant power above 0."""
     power = call.args[1] if len(call.args) > 1 else call.kwargs.get("exponent")
+    if isinstance(power, Tensor) and power.numel() == 1 and not power.requires_grad:
+        power = power.item()
     return isinstance(power, int | float) and power > 0 and call.args[0] is call.inputs[0]
 
 

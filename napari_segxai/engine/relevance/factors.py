@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from napari_segxai.engine.relevance import operations as known
-from napari_segxai.engine.relevance.calls import Call
+from napari_segxai.engine.relevance.calls import Call, on_path
 from napari_segxai.engine.relevance.functions import part
 from napari_segxai.engine.relevance.weighted import Weighted
 
@@ -109,6 +109,13 @@ class Factors:
         first = call.args[0]
         before = call.with_inputs(lambda x: part(x, parts) if id(x) in kept else x.detach().clone())
         return first.copy_(torch.mul(*before.args[:2]))
+
+    def sampled(self, call: Call) -> Any:
+        """A sample at places that a network has found: where they lie is fixed."""
+        image, places, *rest = call.args
+        if not on_path(image):
+            return self.fixed(call)
+        return call.func(image, places.detach().clone(), *rest, **call.kwargs)
 
     def attention(self, call: Call) -> Any:
         """Scaled dot product attention: how much each place attends to each other is fixed."""

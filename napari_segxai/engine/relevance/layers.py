@@ -154,6 +154,16 @@ def _layer(
     return _scale(input, *_moments(input, axes), weight, bias, eps, tuple(normalized_shape))
 
 
+def _root_mean_square(
+    input: Tensor, normalized_shape: Any, weight: Any = None, eps: float | None = None
+) -> Any:
+    axes = tuple(range(input.ndim - len(tuple(normalized_shape)), input.ndim))
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    scale = (input.square().mean(axes, keepdim=True) + eps).rsqrt()
+    scale = scale if weight is None else scale * weight
+    return scale, torch.zeros((1,) * input.ndim, dtype=input.dtype, device=input.device)
+
+
 def _moments(input: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return input.mean(axes, keepdim=True), input.var(axes, unbiased=False, keepdim=True)
 
@@ -173,6 +183,7 @@ NORMS: dict[str, tuple[Callable[..., tuple[Tensor, Tensor]], str]] = {
     "instance_norm": (_instance, "kernel"),
     "group_norm": (_group, "kernel"),
     "layer_norm": (_layer, "plain"),
+    "rms_norm": (_root_mean_square, "plain"),
 }
 """Normalisations: name -> (input, ...) -> scale and shift, broadcast to the input; and the kind of layer."""
 

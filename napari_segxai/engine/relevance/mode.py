@@ -9,8 +9,8 @@ gate, is kept beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from napari_segxai.engine.relevance.calls import (
     has_one_bound,
     inputs_of,
     is_index,
+    is_of_two,
     is_positive_power,
     is_relu,
     mapped,
@@ -32,8 +33,10 @@ from napari_segxai.engine.relevance.calls import (
     opened,
     tensors_of,
 )
+from napari_segxai.engine.relevance.curves import curve, is_of_each_value
 from napari_segxai.engine.relevance.factors import Factors
-from napari_segxai.engine.relevance.functions import chord, same_relevance, to_relevance
+from napari_segxai.engine.relevance.facts import NOTHING, Fact
+from napari_segxai.engine.relevance.functions import same_relevance, to_relevance
 from napari_segxai.engine.relevance.layers import (
     FUNCTIONS,
     KERNELS,
@@ -43,6 +46,7 @@ from napari_segxai.engine.relevance.layers import (
     read_norm,
 )
 from napari_segxai.engine.relevance.ledger import Account, Ledger
+from napari_segxai.engine.relevance.own_functions import shown_to
 from napari_segxai.engine.relevance.weighted import (
     Rules,
     Weighted,
@@ -50,41 +54,7 @@ from napari_segxai.engine.relevance.weighted import (
     propagate_flat,
     propagate_parts,
 )
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What is known of a tensor that depends on the input.
-
-    Attributes
-    ----------
-    gate
-        Whether it is one, such as the output of a sigmoid.
-    made_of
-        Of a sigmoid or softmax: its name, what went in, and the axis.
-    layer
-        The weighted layer that made it, what that layer read, its output without a rule behind it, and the version: a
-        normalisation behind it is folded in.
-    inside
-        Where the input, but for padding and rescaling, reaches so far unchanged: 1 where there is no padding.
-    after
-        Whether it depends on the output of a bottleneck.
-    origin
-        The last network layer that it has passed, of those from which a skip connection leaves.
-    watched
-        Names of the network layers whose output it is.
-    """
-
-    gate: bool = False
-    made_of: tuple[str, Tensor, int] | None = None
-    layer: tuple[Weighted, Tensor, Tensor, int] | None = None
-    inside: Tensor | None = None
-    after: bool = False
-    origin: str = ""
-    watched: tuple[str, ...] = ()
-
-
-NOTHING = Fact()
+from napari_segxai.engine.relevance.written_out import WRITTEN_OUT, is_written_out
 
 
 class Relevance(TorchFunctionMode):
@@ -129,6 +99,15 @@ class Relevance(TorchFunctionMode):
         """Return the ledger of the pass that runs back."""
         return self.ledger
 
+    def __enter__(self) -> Self:
+        self._seen = shown_to(self._own_function)
+        self._seen.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        super().__exit__(exc_type, exc_val, exc_tb)
+        self._seen.__exit__(exc_type, exc_val, exc_tb)
+
     # -- calls --------------------------------------------------------------------------------------------
 
     def __torch_function__(
@@ -151,6 +130,15 @@ class Relevance(TorchFunctionMode):
         self._follow(call, facts, out)
         return out
 
+    def _own_function(self, kind: type, apply: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a function with a backward pass of its own."""
+
+        def run(*given: Any) -> Any:
+            return apply(*given)
+
+        run.__name__ = kind.__name__
+        return self.__torch_function__(run, (), args)
+
     def _run(self, call: Call, facts: Sequence[Fact]) -> Any:
         if any(fact.inside is not None for fact in facts):
             done = self._on_raw(call, facts)
@@ -168,8 +156,13 @@ class Relevance(TorchFunctionMode):
             return self._factors.attention(call)
         if name in known.PRODUCTS or name in known.QUOTIENTS or name in known.RECIPROCALS:
             return self._factors.run(call)
-        if name in known.JOINT:
+        if is_written_out(call):
+            with self:
+                return WRITTEN_OUT[name](*call.args, **call.kwargs)
+        if name in known.JOINT or is_of_two(call):
             return self.joint(call)
+        if name.startswith("grid_sampler"):
+            return self._factors.sampled(call)
         if name == "pad":
             return self._pad(call)
         if name in ("log", "logit", "log_softmax"):
@@ -238,7 +231,7 @@ class Relevance(TorchFunctionMode):
         """Return x under another name, whose relevance is booked."""
         other = x.view_as(x)
         value = x.detach()
-        other.register_hook(lambda g: account().add(value * g))
+        other.register_hook(lambda g: None if g is None else account().add(value * g))
         self._facts[other] = self.fact(x)
         return other
 
@@ -247,11 +240,22 @@ class Relevance(TorchFunctionMode):
     def _kernel(self, call: Call) -> Any:
         given = bound(KERNELS[call.name], call.args, call.kwargs)
         if on_path(given["weight"]) or not on_path(given["input"]):
-            if not on_path(given["input"]) or call.name != "linear":
-                return self._unknown(call)
-            return self._factors.run(replace(call, name="matmul_t"))
+            return self._of_made_weights(call, given)
         layer = read_kernel(call.name, call.func, given)
         return self.weighted(given["input"], layer, call.run)
+
+    def _of_made_weights(self, call: Call, given: dict[str, Any]) -> Tensor:
+        """A layer whose weights, or bias, were made from the image: a product, and a sum."""
+        bias = given.pop("bias")
+        plain = Call(call.func, "matmul_t", (), given)
+        plain.inputs = [given[key] for key in ("input", "weight") if on_path(given[key])]
+        out = self._factors.run(plain) if plain.inputs else call.func(**given)
+        if bias is None:
+            return out
+        with self:
+            return out + (
+                bias if call.name == "linear" else bias.view(-1, *(1,) * (given["weight"].ndim - 2))
+            )
 
     def weighted(self, x: Tensor, layer: Weighted, run: Callable[[], Tensor]) -> Tensor:
         """Return the output of a layer with weights, under its rule.
@@ -261,6 +265,8 @@ class Relevance(TorchFunctionMode):
         run
             -> the output, by the network's own call.
         """
+        if x.is_complex() or layer.weight.is_complex():  # has no sign
+            return run()
         if self.rules.of(layer.kind) == "epsilon":
             y = run()
             out = propagate_epsilon(y, layer, self.rules, self.books)
@@ -279,7 +285,7 @@ class Relevance(TorchFunctionMode):
         folds = (
             fact.layer is not None
             and fact.layer[3] == y._version
-            and name != "layer_norm"
+            and name not in ("layer_norm", "rms_norm")
             and len(scale) == 1
             and scale[0, 0].numel() == 1
         )
@@ -301,8 +307,13 @@ class Relevance(TorchFunctionMode):
 
     def joint(self, call: Call) -> Any:
         """Run a sum or the like, whose constants become leaves that absorb relevance."""
-        numbers = known.JOINT[call.name]
+        numbers = known.JOINT.get(call.name, ())
         like = call.inputs[0]
+
+        def number(one: Any) -> Any:
+            if isinstance(one, int | float) and not isinstance(one, bool) and one:
+                return self.leaf(torch.tensor(float(one), dtype=like.dtype, device=like.device))
+            return constant(one)
 
         def constant(one: Any) -> Any:
             if isinstance(one, Tensor) and not on_path(one) and one.dtype != torch.bool:
@@ -314,11 +325,15 @@ class Relevance(TorchFunctionMode):
         for k, one in enumerate(call.args):
             if call.name == "index_put" and k == 1:
                 args.append(one)
-            elif k in numbers and isinstance(one, int | float) and not isinstance(one, bool) and one:
-                args.append(self.leaf(torch.tensor(float(one), dtype=like.dtype, device=like.device)))
+            elif k in numbers and isinstance(one, int | float):
+                args.append(number(one))
             else:
                 args.append(mapped(one, constant) if not is_index(call.name, k) else one)
-        kwargs = {key: mapped(one, constant) for key, one in call.kwargs.items() if key != "out"}
+        kwargs = {
+            key: number(one) if numbers and key in known.NUMBERS_BY_NAME else mapped(one, constant)
+            for key, one in call.kwargs.items()
+            if key != "out"
+        }
         if call.name == "rsub" and isinstance(args[1], Tensor):  # rsub(x, c) = c - x
             return args[1] - args[0] * kwargs.get("alpha", 1)
         return call.func(*args, **kwargs)
@@ -365,32 +380,12 @@ class Relevance(TorchFunctionMode):
         return self._unknown(call)
 
     def _curve(self, call: Call) -> Any:
-        """A function of each value for itself: a chord from its value at 0."""
-        name, x = call.name, call.inputs[0]
-        if len(call.inputs) > 1 or (name == "pow" and not is_positive_power(call)):
+        """A function of each value for itself."""
+        if len(call.inputs) > 1 or (call.name == "pow" and not is_positive_power(call)):
             return self._factors.fixed(call)
-        if name in ("clamp_min", "clamp") and is_relu(call):
+        if call.name in ("clamp_min", "clamp") and is_relu(call):
             return call.run()
-        with torch.no_grad():
-            before = x.detach().clone() if call.in_place else x.detach()
-            plain = lambda one: call.with_inputs(lambda _: one).run()  # noqa: E731
-            at_zero = plain(torch.zeros_like(x[(slice(0, 1),) * x.ndim]))
-            value = plain(before.clone() if call.in_place else before)
-            lifted = bool(at_zero.any())
-            small = before.abs() < 1e-3 if lifted else before == 0
-            slope = (value - at_zero if lifted else value) / before
-        if lifted and bool(small.any()):
-            with torch.enable_grad():
-                leaf = before.clone().requires_grad_()
-                bent = plain(leaf.clone() if call.in_place else leaf)
-                (tangent,) = torch.autograd.grad(bent.sum(), leaf)
-            slope = torch.where(small, tangent, slope)
-        elif not lifted:
-            slope.masked_fill_(small, 0.0)
-        rest = value - slope * before if lifted else None
-        source = x.clone() if call.in_place else x
-        out = chord(source, value, slope, rest, self.books)
-        return x.copy_(out) if call.in_place else out
+        return curve(call, self.books)
 
     def _unknown(self, call: Call) -> Any:
         """Look into a function that is written in Python; of another one, use the plain gradient and book what it does."""
@@ -403,12 +398,13 @@ class Relevance(TorchFunctionMode):
         else:
             account = lambda: self.ledger.before.setdefault(call.name, Account())  # noqa: E731
             out = call.with_inputs(lambda x: self._tap(x, account)).run()
+            if on_path(out) and is_of_each_value(call):
+                return curve(call, self.books)
+        behind = lambda: self.ledger.behind.setdefault(call.name, Account())  # noqa: E731
         for one in tensors_of(out):
             if on_path(one):
                 value = one.detach().clone() if call.in_place else one.detach()
-                one.register_hook(
-                    lambda g, value=value: self.ledger.behind.setdefault(call.name, Account()).add(value * g)
-                )
+                one.register_hook(lambda g, value=value: None if g is None else behind().add(value * g))
         return out
 
     # -- the first layer, if it is flat -----------------------------------------------------------------

@@ -13,15 +13,15 @@ def _names(text: str) -> frozenset[str]:
 
 NATURAL = _names(
     """
-    abs absolute alias adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-    adaptive_max_pool3d alpha_dropout amax amin as_strided atleast_1d atleast_2d atleast_3d avg_pool1d avg_pool2d avg_pool3d
-    bfloat16 broadcast_to channel_shuffle chunk clone constant_pad_nd contiguous cpu cuda cummax cummin cumsum detach diag
+    abs absolute alias aminmax adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d alpha_dropout amax amin as_strided as_tensor atleast_1d atleast_2d atleast_3d avg_pool1d avg_pool2d avg_pool3d
+    bfloat16 broadcast_to channel_shuffle chunk clone complex constant_pad_nd contiguous cpu cuda cummax cummin cumsum detach diag
     diag_embed diagonal diff double dropout dropout1d dropout2d dropout3d dsplit expand expand_as feature_alpha_dropout
     feature_dropout flatten flip fliplr flipud float fold fractional_max_pool2d fractional_max_pool3d gather get getitem half
     hsplit im2col index_select iter interpolate kthvalue leaky_relu lp_pool1d lp_pool2d lp_pool3d masked_select max
     max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices max_unpool1d
-    max_unpool2d max_unpool3d mean median min mode movedim moveaxis msort mH mT nanmean nansum narrow neg negative norm permute
-    pixel_shuffle pixel_unshuffle pos positive prelu ravel real relu repeat repeat_interleave requires_grad reshape
+    max_unpool2d max_unpool3d mean median min nanmedian nanquantile nan_to_num mode movedim moveaxis msort mH mT nanmean nansum narrow neg negative norm permute
+    quantile pixel_shuffle pixel_unshuffle pos positive prelu ravel real relu repeat repeat_interleave requires_grad reshape
     reshape_as resolve_conj resolve_neg roll rot90 rrelu select slice sort split split_with_sizes squeeze std std_mean sum
     sum_to_size swapaxes swapdims t take take_along_dim tensor_split tile to topk transpose tril triu trapezoid
     trapz type type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample upsample_bilinear upsample_nearest
@@ -60,6 +60,9 @@ JOINT: dict[str, tuple[int, ...]] = {
     "masked_fill": (2,),
     "masked_scatter": (),
     "index_put": (),
+    "index_fill": (3,),
+    "hypot": (),
+    "block_diag": (),
     "index_copy": (),
     "index_add": (),
     "scatter": (),
@@ -72,10 +75,13 @@ JOINT: dict[str, tuple[int, ...]] = {
 }
 """Homogeneous functions of several tensors, whose constants absorb relevance; and where a plain number is one."""
 
+NUMBERS_BY_NAME = _names("other value")
+"""Arguments of them that are such a number when they are given by name."""
+
 CURVES = _names(
     """
     arctan asinh asin atan arcsinh arctanh atanh celu clamp clamp_max clamp_min clip cos elu erf exp expm1 gelu hardshrink
-    hardsigmoid hardswish hardtanh log1p logsigmoid mish pow relu6 selu sigmoid expit silu sin sinc sinh softplus softshrink
+    exp2 hardsigmoid hardswish hardtanh log1p logsigmoid log_sigmoid mish pow relu6 rpow selu sigmoid expit silu sin sinc sinh softplus softshrink
     softsign special_expit sqrt square tan tanh tanhshrink threshold cosh
     """
 )
