@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from napari_segxai.core.column import Column
 from napari_segxai.core.options import Parameter
 from napari_segxai.methods.registry import QUESTIONS, Method
 
@@ -20,6 +21,8 @@ def section(method: Method) -> str:
     for name, values in method.presets.items():
         what = ", ".join(f"`{k}={v}`" for k, v in values.items()) or "the defaults"
         lines.append(f"\nPreset `{name}`: {what}.")
+    if method.on_cases is not None and method.on_cases.columns:
+        lines += ["", *column_table(method.on_cases.columns)]
     return "\n".join(lines)
 
 
@@ -32,6 +35,12 @@ def parameter_table(parameters: Sequence[Parameter], auto: str) -> list[str]:
         default = _auto(p, auto) if p.default is None else f"`{p.default}`" if p.default != "" else "none"
         lines.append(f"| `{p.name}` | {default} | {kind} | {p.help} |")
     return lines
+
+
+def column_table(columns: Sequence[Column]) -> list[str]:
+    """Return the lines of a table that describes columns."""
+    lines = ["| column | unit | better | meaning |", "|---|---|---|---|"]
+    return lines + [f"| `{one.name}` | {one.unit} | {one.better or ''} | {one.meaning} |" for one in columns]
 
 
 def _capital(sentence: str) -> str:

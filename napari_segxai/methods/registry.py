@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from napari_segxai.core.capabilities import CAPABILITIES, ONE_PASS, SECOND
+from napari_segxai.core.column import Column, described_by, titled
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import FolderName, LayerName, Parameter, make_options, parameters
 from napari_segxai.core.progress import Passes, Steps
@@ -69,6 +70,8 @@ class OnCases:
         Whether it asks what concepts are for labels: then `label` says which of these, and every label can be a concept.
     packages
         Modules of the extra [concepts] that it needs.
+    columns
+        What the columns of its tables mean.
     """
 
     run: RunOnCases
@@ -78,6 +81,11 @@ class OnCases:
     label: bool = False
     targets: bool = False
     packages: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    def column(self, name: str) -> Column:
+        """Describe a column of its tables; what it does not describe has a title alone."""
+        return described_by(self.columns, name) or titled(name)
 
 
 @dataclass(frozen=True)
@@ -329,6 +337,7 @@ def surveyor(
     label: bool = False,
     targets: bool = False,
     packages: Sequence[str] = (),
+    columns: Sequence[Column] = (),
 ) -> Callable[[RunOnCases], RunOnCases]:
     """Register the decorated generator function as the method `name` of a folder of cases; see `Method` and `OnCases`."""
     _check(name, question, needs, options)
@@ -338,7 +347,7 @@ def surveyor(
             name,
             Method(
                 name, title, _family(run.__module__), question, tuple(needs), summary, unit, source, options, None,
-                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label, targets, tuple(packages)),
+                lambda options, size: Passes(), presets or {}, OnCases(run, passes, fewest, concepts, label, targets, tuple(packages), tuple(columns)),
                 cites=tuple(cites), doc=_doc(run),
             ),
             run,

@@ -155,7 +155,7 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                 for record in folder.glob("cases/*/maps/*/*/record.json")
                 for name in json.loads(record.read_text()).get("results", {})
             }
-            if kind == "survey" and path.name != "cases.csv":
+            if kind == "survey" and path.name not in ("cases.csv", "columns.csv"):
                 continue  # of a method, on its own page
             for column in columns:
                 if column in own_numbers:
@@ -170,7 +170,7 @@ def test_every_column_of_every_table_is_on_the_page(folders):
                     path.name,
                     column,
                 )
-    assert len(seen) == 18
+    assert len(seen) == 19
 
 
 def test_the_tables_of_a_cohort_are_described_as_the_code_does():

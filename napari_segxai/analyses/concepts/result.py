@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_segxai.analyses.cohort.tables.columns import described
 from napari_segxai.analyses.explain.files import FIGURE, figure_of, write_on_grid, write_shown
 from napari_segxai.core import orientation
 from napari_segxai.core.chart import Chart
+from napari_segxai.core.column import Column, titled
 from napari_segxai.core.errors import known_name
 from napari_segxai.core.gallery import Gallery, shows
 from napari_segxai.core.image import Image
@@ -22,15 +24,16 @@ from napari_segxai.figures.colormaps import SIGNED, UNSIGNED
 from napari_segxai.io.names import file_names
 from napari_segxai.io.saving import save_folder
 from napari_segxai.io.tables import write_csv
+from napari_segxai.methods.registry import all_methods
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TABLE, CASES = "table.csv", "cases.csv"
-ALWAYS_WRITTEN = (TABLE, CASES)
+TABLE, CASES, COLUMNS = "table.csv", "cases.csv", "columns.csv"
+ALWAYS_WRITTEN = (TABLE, CASES, COLUMNS)
 """Files of every survey."""
 
-RESERVED = ("table", "cases", "charts", FIGURE, "record")
+RESERVED = ("table", "cases", "columns", "charts", FIGURE, "record")
 
 LEAST_SIZE = 65536
 """Bytes of a survey, at least."""
@@ -111,6 +114,22 @@ class Survey:
     def failed(self) -> dict[str, str]:
         """Why cases could not be used, by id."""
         return {case["id"]: case["error"] for case in self.record["cases"] if case["error"]}
+
+    def column(self, name: str) -> Column:
+        """Describe a column of its tables: unit, which end is better, meaning.
+
+        Parameters
+        ----------
+        name : str
+            As a table has it.
+
+        Returns
+        -------
+        Column
+            With `title`, `unit`, `better` and `meaning`; what its method does not describe has a title alone.
+        """
+        of = next((one.on_cases for one in all_methods("dataset") if one.name == self.method), None)
+        return titled(name) if of is None else of.column(name)
 
     def __str__(self) -> str:
         """The table, and what it says."""
@@ -203,6 +222,9 @@ class Survey:
         more = file_names(self.tables, taken=RESERVED)
         for name, rows in self.tables.items():
             write_csv(new / f"{more[name]}.csv", rows)
+        files = {"table": self.table, **{more[name]: rows for name, rows in self.tables.items()}}
+        about = [row for name, rows in files.items() for row in described(name, rows, self.column)]
+        write_csv(new / COLUMNS, about)
         galleries = write_shown(new, self.charts, self.galleries, (*RESERVED, *more.values()))
         taken = [*RESERVED, *more.values(), *(one["file"] for one in galleries)]
         files = file_names([(one.case, one.name) for one in self.maps], taken=taken)

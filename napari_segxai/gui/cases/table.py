@@ -26,9 +26,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.cohort.tables.columns import describe
 from napari_segxai.analyses.cohort.tables.frame import NAMES, Frame, word_of
 from napari_segxai.analyses.compare.result import ARROWS
+from napari_segxai.core.column import Column
 from napari_segxai.gui.viewer.theme import ERROR
 from napari_segxai.gui.widgets.fields import tip
 from napari_segxai.gui.widgets.table import UNDEFINED, TableView, number
@@ -150,8 +150,8 @@ class TableModel(QAbstractTableModel):
             return None
         name = self.frame.columns[section]
         if role == Role.DisplayRole:
-            return head(name)
-        return tip(name) if role == Role.ToolTipRole else None
+            return head(name, self.frame.describes(name))
+        return tip(_told(self.frame.describes(name))) if role == Role.ToolTipRole else None
 
     def data(self, index: QModelIndex, role: int = Role.DisplayRole) -> Any:
         """Return what a cell shows: its text, its tooltip, its colour, its alignment."""
@@ -171,13 +171,19 @@ class TableModel(QAbstractTableModel):
         return None
 
 
-def head(name: str) -> str:
+def head(name: str, found: Column) -> str:
     """Return the head of a column, in lines; an arrow stays with the word before it."""
     if name in NAMES:
         return name[:1].upper() + name[1:]
-    found = describe(name)
     words = found.axis + ARROWS[found.better].replace(" ", "\xa0")
     return "\n".join(textwrap.wrap(words, WIDE, break_long_words=False)[:4])
+
+
+def _told(column: Column) -> str:
+    """Return the tooltip of a head: its name in files and filters, its unit, which end is better, and what it means."""
+    facts = ", ".join(filter(None, [column.unit, f"{column.better} is better" if column.better else ""]))
+    meaning = textwrap.wrap(column.meaning, 90)
+    return "\n".join([f"{column.name} ({facts})" if facts else column.name, *meaning])
 
 
 class Bars(QStyledItemDelegate):
@@ -221,6 +227,8 @@ class FrameTable(TableView):
         header = self.horizontalHeader()
         header.setSelectionModel(QItemSelectionModel(self.table, header))
         self._columns: tuple[str, ...] = ()
+        self._widths: dict[int, int] = {}
+        """What was chosen for each column: one of another width was dragged by the user."""
         self._chosen = np.arange(0)
         self._current: int | None = None
         self._is_set = False  # the selection is changed from elsewhere
@@ -232,8 +240,9 @@ class FrameTable(TableView):
         """Show another table, or more rows of the same: what is selected and seen stays."""
         place = self.verticalScrollBar().value(), self.horizontalScrollBar().value()
         self.table.set_frame(frame, left)
-        if frame is not None and frame.columns != self._columns:
-            self._columns = frame.columns
+        if frame is not None:
+            if frame.columns != self._columns:
+                self._columns, self._widths = frame.columns, {}
             self._fit()
         self.verticalScrollBar().setValue(place[0])
         self.horizontalScrollBar().setValue(place[1])
@@ -294,15 +303,20 @@ class FrameTable(TableView):
         self.selected.emit(self._chosen)
 
     def _fit(self) -> None:
-        """Make every column as wide as its first rows need."""
+        """Make every column as wide as its first rows need; it only grows as numbers come, and stays as the user has dragged it."""
+        frame = self.table.frame
         font = QFont(self.horizontalHeader().font())
         font.setBold(True)
         heads, cells = QFontMetrics(font), self.fontMetrics()
         rows = self.table.order[:LOOKED_AT].tolist()
         for k, name in enumerate(self._columns):
-            lines = [heads.horizontalAdvance(line) for line in head(name).split("\n")]
+            before = self._widths.get(k)
+            if before is not None and self.columnWidth(k) != before:
+                continue
+            lines = [heads.horizontalAdvance(line) for line in head(name, frame.describes(name)).split("\n")]
             texts = [cells.horizontalAdvance(self.table.text(row, name)) for row in rows]
-            self.setColumnWidth(k, min(max([*lines, *texts]) + 18, MOST))
+            self.setColumnWidth(k, max(before or 0, min(max([*lines, *texts]) + 18, MOST)))
+            self._widths[k] = self.columnWidth(k)
 
 
 def runs_of(lines: np.ndarray) -> list[np.ndarray]:

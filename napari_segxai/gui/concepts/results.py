@@ -136,7 +136,12 @@ class ConceptsResults(QWidget):
         same = survey is not None and self.survey is not None and survey.method == self.survey.method
         self.survey, self._by_user = survey, self._by_user and same
         tables = {} if survey is None else {MAIN: survey.table, **survey.tables, CASES: _cases(survey)}
-        self.frames = {name: Frame.of(STUDY, list(rows)) for name, rows in tables.items() if rows}
+        of = None if survey is None else survey.column
+        self.frames = {
+            name: Frame.of(STUDY, list(rows), None if name == CASES else of)
+            for name, rows in tables.items()
+            if rows
+        }
         self.rows_box.blockSignals(True)
         self.rows_box.clear()
         for name in self.frames:

@@ -42,6 +42,7 @@ from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyF
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.masking.superpixels import superpixels
 from napari_segxai.methods.concept.cav import MEASURED, judged
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.directions import (
     CONTROLS,
     Direction,
@@ -113,6 +114,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     passes=_passes,
     needs=("network layers", "gradients"),
     cites=("ghorbani2019", "janik2021"),
+    columns=columns.ACE,
     fewest=FEWEST,
     packages=("sklearn",),
 )

@@ -36,6 +36,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.unit_images import Search
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import Extent, surveyor
 
 RANDOM, MAPS, BLOCKS = 16, 4, 8
@@ -99,6 +100,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     passes=_passes,
     needs=("network layers", "gradients"),
     cites=("natekar2020",),
+    columns=columns.ACTIVATION_MAXIMIZATION,
 )
 def activation_maximization(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
     """Find the places that excite every unit most, and make images for some units."""

@@ -25,6 +25,7 @@ from napari_segxai.core.extras import need
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
 
@@ -55,6 +56,7 @@ class Options:
     passes=lambda options, extent: Passes(extent.cases),
     needs=("network layers",),
     cites=("janik2021",),
+    columns=columns.BOTTLENECK_MAP,
     fewest=5,
     label=True,
     packages=("sklearn",),

@@ -45,6 +45,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.crops import Strongest
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.directions import (
     COLUMNS,
     CONTROLS,
@@ -112,6 +113,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     needs=("network layers", "gradients"),
     presets={"paper": {"vector": "weights"}},
     cites=("kim2018", "janik2021", "haufe2014", "pahde2025"),
+    columns=columns.CAV,
     fewest=FEWEST,
     concepts=True,
     targets=True,

@@ -38,6 +38,7 @@ from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.finding import Finding, NotDrawn
 from napari_segxai.engine.question import Question
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import Extent, OnCases, Size, explainer
 from napari_segxai.metrics.channel_spoiling import check_channels, spoil
 from napari_segxai.metrics.functional.bootstrap import Means
@@ -96,7 +97,7 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
     passes=_passes,
     needs_drawn=True,
     cites=("breiman2001", "osullivan2024", "ren2025"),
-    on_cases=OnCases(over_cases, _passes_of_cases),
+    on_cases=OnCases(over_cases, _passes_of_cases, columns=columns.CHANNEL_IMPORTANCE),
 )
 def channel_importance(question: Question, options: Options) -> Steps[Finding]:
     """Spoil every channel, and see where the label's probability falls."""

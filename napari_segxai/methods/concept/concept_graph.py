@@ -1,8 +1,7 @@
 """Concept graph: which groups of units of one network layer carry those of a later one, and which carry a label.
 
 A node is a group of units of one layer that answer alike: units are grouped by the correlation of their activations over all cases (average linkage), about `nodes` groups over all layers, fewer where the rest is
-alike (correlation above .95). Preset `paper` groups them by their kernels. A node's map is
-the mean activation of its units. Units that answer with one value everywhere are in no group.
+alike (correlation above .95). Preset `paper` groups them by their kernels. A node's map is the mean activation of its units. Units that answer with one value everywhere are in no group.
 
 What a node A carries is tried out on `images` cases: only its units are left in its layer, the others are filled with their means, which tell nothing of where. Then
 
@@ -14,8 +13,8 @@ AMI is the normalized mutual information of the values of two maps, in 16 steps 
 coarse maps look alike. *Control*: as many other units of A's layer, chosen by chance, left instead (`control`: the most that any of `draws` keeps). An edge is drawn where the strength is above `threshold` and more is kept than in the control. Where nearly all (.95)
 goes past a layer, strength is not defined and empty.
 
-The table has a row per pair of nodes of different layers, and per node and label: `start`, `end`, `kept`, `bypass`, `control`, `strength`, `edge`, and on how many `cases`. `nodes.csv` has of each `node` its `layer` and `stage`, the `count` of its `units`, and how well its map alone separates the `label` that it
-separates best (`ability`, a Dice, beside `ability_elsewhere`, that of the same mask moved by half the image). Maps of a few cases are those of the nodes, and crops show where they rise highest.
+The table has a row per pair of nodes of different layers, and per node and label; `nodes.csv` has a row per node, with the label that its map alone separates best.
+Maps of a few cases are those of the nodes, and crops show where they rise highest.
 
 Cost: 1 forward pass for every case; and for `images` of them 1, 1 per layer, and 1 + `draws` per node.
 
@@ -41,6 +40,7 @@ from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyF
 from napari_segxai.engine.crops import Strongest
 from napari_segxai.engine.primitives.kept_units import keep_units
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.directions import drawn_labels, said_of_undrawn
 from napari_segxai.methods.concept.parts.unit_groups import Alike, groups_of, weight_distances
 from napari_segxai.methods.registry import surveyor
@@ -108,6 +108,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     needs=("network layers",),
     presets={"paper": {"by": "weights"}},
     cites=("kori2020", "natekar2020"),
+    columns=columns.CONCEPT_GRAPH,
     fewest=2,
     packages=("sklearn", "networkx"),
 )

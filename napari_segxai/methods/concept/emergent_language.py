@@ -35,6 +35,7 @@ from napari_segxai.core.gallery import Gallery, Picture, plane_of_grid
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.sample import Sample
 from napari_segxai.methods.concept.parts.speakers import COMPONENTS, learning, teach
 from napari_segxai.methods.registry import surveyor
@@ -79,6 +80,7 @@ class Options:
     passes=lambda options, extent: Passes(extent.cases),
     needs=("network layers",),
     cites=("santamaria2020",),
+    columns=columns.EMERGENT_LANGUAGE,
     fewest=8,
     label=True,
 )

@@ -40,6 +40,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.compared_objects import Compared
 from napari_segxai.methods.concept.parts.sample import Sample
 from napari_segxai.methods.registry import Extent, surveyor
@@ -93,6 +94,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     passes=_passes,
     needs=("network layers",),
     cites=("heide2021", "kim2016"),
+    columns=columns.NEAREST_EXAMPLES,
     fewest=5,
     label=True,
 )

@@ -42,6 +42,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.others import on_grid_of
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import surveyor
 from napari_segxai.metrics.functional.histograms import Cells, Histograms
 from napari_segxai.metrics.functional.layer_maps import shares
@@ -81,6 +82,7 @@ class Options:
     needs=("network layers",),
     presets={"paper": {"quantile": 0.995}},
     cites=("bau2017",),
+    columns=columns.NETWORK_DISSECTION,
     fewest=2,
     concepts=True,
 )

@@ -46,6 +46,7 @@ from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.sample_scores import SCORE_HELP, SampleScore, sample_score
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.vectors import CellSample, Vectors
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.bootstrap import Means
@@ -105,6 +106,7 @@ def _passes(options: Options, extent: Extent) -> Passes:
     passes=_passes,
     needs=("network layers",),
     cites=("fel2023", "fel2021"),
+    columns=columns.NMF_CONCEPTS,
     fewest=4,
     label=True,
     packages=("sklearn",),

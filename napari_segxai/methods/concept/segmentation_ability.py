@@ -35,6 +35,7 @@ from napari_segxai.engine.others import on_grid_of
 from napari_segxai.engine.primitives.whole_activations import whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
+from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import OnCases, explainer
 from napari_segxai.metrics.abilities import channel_abilities
 from napari_segxai.metrics.functional.bootstrap import Means
@@ -78,7 +79,9 @@ def over_cases(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]:
     needs=("network layers",),
     needs_drawn=True,
     cites=("he2023",),
-    on_cases=OnCases(over_cases, lambda options, extent: Passes(extent.cases)),
+    on_cases=OnCases(
+        over_cases, lambda options, extent: Passes(extent.cases), columns=columns.SEGMENTATION_ABILITY
+    ),
 )
 def segmentation_ability(question: Question, options: Options) -> Steps[Finding]:
     """Measure the distance of every cell to the two means."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ SMALL = {
     "nmf-concepts": {"factors": 2, "designs": 2, "examples": 2, "layer": "bottleneck"},
     "segmentation-ability": {"layers": "bottleneck"},
 }
+
+
+WITH_TRUTH = {"features", "r2"}
+"""Columns that are there where cases have a truth, which these have not."""
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +206,23 @@ def test_where_there_is_no_object_and_no_concept_there_are_words_and_no_number(m
     if claimed:
         said = " ".join([found.sentence, *found.warnings])
         assert any(word in said for word in ("object", "nowhere", "No label", "No concept"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_column_says_what_it_means_and_every_control_whose_it_is(method, observed, tmp_path):
+    found = observed(method).first
+    tables = {"table": found.table, **found.tables}
+    held = {name for rows in tables.values() for row in rows for name in row}
+    assert [name for name in held if not found.column(name).meaning] == []
+    described = {column.name: column.meaning for column in METHODS[method].on_cases.columns}
+    assert {name for name in described if not name.endswith("N")} - held <= WITH_TRUTH
+    for meaning in described.values():
+        if meaning.startswith("control of "):
+            whose = meaning.removeprefix("control of ").split(":")[0].split(" ")[0]
+            assert whose in described
+    found.save(tmp_path / "out")
+    written = list(csv.DictReader((tmp_path / "out" / "columns.csv").open()))
+    assert {(one["table"], one["column"]) for one in written} == {
+        (name, column) for name, rows in tables.items() for row in rows for column in row
+    }
+    assert all(one["meaning"] for one in written)

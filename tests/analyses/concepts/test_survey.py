@@ -65,7 +65,7 @@ def test_one_seed_gives_one_result_and_passes_are_as_planned(found, folders, mod
 
 def test_it_opens_as_it_was_saved_and_can_be_asked_again(found, model, tmp_path):
     written = found.save(tmp_path / "out")
-    assert {"table.csv", "cases.csv", "units.csv", "record.json", "figure.png"} <= {
+    assert {"table.csv", "columns.csv", "cases.csv", "units.csv", "record.json", "figure.png"} <= {
         path.name for path in written
     }
     opened = sx.load_survey(tmp_path / "out")

@@ -84,6 +84,17 @@ def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, 
     assert 0 < words.height() < 6 * words.fontMetrics().lineSpacing()  # seen, and the table has the room
     assert dock.results.table.height() > words.height()
     assert dock.results.row["unit"] == 1  # the first row that has crops
+    table = dock.results.table.table
+    heads = {
+        name: [table.headerData(k, Qt.Orientation.Horizontal, role) for role in (0, 3)]
+        for k, name in enumerate(dock.results.frame.columns)
+    }
+    assert heads["iou"][0].replace("\xa0", " ") == "IoU ↑"
+    assert heads["iou"][1].startswith("iou (higher is better)\nIoU of the unit's highest activations")
+    assert heads["control_iou"][1].startswith("control_iou\ncontrol of iou: ")
+    for k, name in enumerate(heads):  # numbers that came after the first partial result are not cut
+        wide = dock.results.table.fontMetrics().horizontalAdvance(table.text(0, name))
+        assert dock.results.table.columnWidth(k) > wide
     gallery = dock.results.gallery
     wait(lambda: len(gallery.views) == 2)
     tile = gallery.views[0].tile

@@ -6,42 +6,14 @@ The tables of docs/file_formats.md, `columns.csv` and the metadata of parquet fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
+from napari_segxai.core.column import Column, titled
 from napari_segxai.io.tables import columns_of, kind_of
 from napari_segxai.metrics.registry import known_metric
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table, described.
-
-    Attributes
-    ----------
-    name : str
-        As the table has it. UNIT stands for the unit of the image, LABEL for the name of a label.
-    title, unit : str
-        For people; the unit is "" for a plain number.
-    better : {"higher", "lower"} or None
-        Which end is better; None where neither is.
-    meaning : str
-        What it says.
-    """
-
-    name: str
-    title: str
-    unit: str = ""
-    better: Literal["higher", "lower"] | None = None
-    meaning: str = ""
-
-    @property
-    def axis(self) -> str:
-        """The title of an axis."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
 
 _ABOUT = (
     Column("case", "Case", meaning="its id"),
@@ -173,10 +145,6 @@ _MEASURE = re.compile(r"(area|volume|evidence_distance|evidence_reach)_(.+?)([23
 _ON = "evidence on "
 
 
-_SPELLED = {"iou": "IoU", "auc": "AUC", "r2": "R2", "dice": "Dice", "tcav": "TCAV"}
-"""Words of the names of columns that are not written as other words are."""
-
-
 @cache
 def describe(name: str, table: str = "") -> Column:
     """Describe a column by its name: of a table, of a method, or of a metric, also with parameters ("ips:binarize=0.2").
@@ -207,18 +175,25 @@ def describe(name: str, table: str = "") -> Column:
     metric, _, given = name.partition(":")
     found = known_metric(metric)
     if found is None:
-        words = " ".join(_SPELLED.get(word, word) for word in name.split("_"))
-        return Column(name, words[:1].upper() + words[1:], meaning=_OF_METHOD)
+        return titled(name, _OF_METHOD)
     title = f"{found.title}, {given.replace('=', ' ').replace(':', ', ')}" if given else found.title
     return Column(name, title, found.unit, found.better, found.summary)
 
 
-def described(table: str, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row of `columns.csv` for every column of a table as it is: type, unit, better and meaning."""
-    held = list(rows)
+def described(
+    table: str, rows: Iterable[Mapping[str, Any]], describes: Callable[[str], Column] | None = None
+) -> list[dict[str, Any]]:
+    """Return a row of `columns.csv` for every column of a table as it is: type, unit, better and meaning.
+
+    Parameters
+    ----------
+    describes
+        What describes them; `describe`, as columns of a cohort, by default.
+    """
+    held, of = list(rows), describes or partial(describe, table=table)
     out = []
     for name in columns_of(held):
-        column, kind = describe(name, table), kind_of(row.get(name) for row in held)
+        column, kind = of(name), kind_of(row.get(name) for row in held)
         about = {"unit": column.unit, "better": column.better or "", "meaning": column.meaning}
         out.append({"table": table, "column": name, "type": kind, **about})
     return out

@@ -6,12 +6,15 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from napari_segxai.analyses.cohort.result import Cohort
 from napari_segxai.analyses.cohort.studies.averages import NOT_MEASURED
+from napari_segxai.analyses.cohort.tables.columns import describe
+from napari_segxai.core.column import Column
 from napari_segxai.core.errors import UserError
 
 NAMES = ("case", "label", "map", "layer", "channel", "kind")
@@ -91,10 +94,14 @@ class Frame:
     _words: dict[str, Words] = field(repr=False)
     row_of: dict[Key, int] = field(repr=False)
     """The number of the row with a key."""
+    describes: Callable[[str], Column] = field(repr=False)
+    """What describes a column."""
 
     @classmethod
-    def of(cls, name: str, rows: list[dict[str, Any]]) -> Frame:
-        """Return a table of these rows."""
+    def of(
+        cls, name: str, rows: list[dict[str, Any]], describes: Callable[[str], Column] | None = None
+    ) -> Frame:
+        """Return a table of these rows; its columns are those of a cohort unless `describes` tells of others."""
         found = dict.fromkeys(key for row in rows for key in row)
         numbers = {}
         for column in found:
@@ -119,7 +126,9 @@ class Frame:
         own = [[words[name].known[k] for k in words[name].codes] for name in NAMES if name in words]
         keys = list(zip(*own, strict=True)) if own else [()] * len(rows)
         row_of = {key: k for k, key in enumerate(keys)}
-        return cls(name, rows, columns, keys, _splits(rows, words), numbers, words, row_of)
+        if describes is None:  # that of the maps has the columns of the objects as well
+            describes = partial(describe, table="" if name == "maps" else name)
+        return cls(name, rows, columns, keys, _splits(rows, words), numbers, words, row_of, describes)
 
     def __len__(self) -> int:
         return len(self.rows)
