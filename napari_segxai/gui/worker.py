@@ -22,7 +22,10 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QThreadPool
 
 from napari_segxai.core.progress import Step, Steps, Stopped, within_passes
+from napari_segxai.gui import triton_library
 from napari_segxai.gui.viewer.layers import is_open
+
+triton_library.guard()  # before any task imports what a network needs
 
 INTERVAL = 0.1
 """Seconds between two reports to the window."""
