@@ -11,6 +11,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -34,10 +35,8 @@ class OwnSymbolsFirst:
 
 def load(file: str) -> None:
     """Load a library that prefers its own symbols; what cannot be loaded is for Python's own import to report."""
-    try:
+    with suppress(OSError):
         ctypes.CDLL(file, mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
-    except OSError:
-        pass
 
 
 def guard() -> None:

@@ -197,18 +197,35 @@ def made(
     own_code: bool,
 ) -> tuple[nn.Module, str]:
     """Make a network of a class that `opened` has imported, and still holds open; see `build`."""
-    emptied = {} if own_code else harmless_defaults(found)
+    emptied = harmless_defaults(found)
+    given = {**emptied, **arguments}
     if not own_code:
         _check_arguments(arguments, card)
-    try:
-        with _Bounded(min(TIMES * numbers + SPARE, _affordable())), nullcontext() if own_code else sealed():
-            network = found(**{**emptied, **arguments})
-    except UserError as error:
-        raise UserError(f"{card}: {error}") from None
-    except (Offline, Sealed) as error:
-        raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
-    except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
-        raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
+
+    def called(values: Mapping[str, Any]) -> Any:
+        try:
+            with (
+                _Bounded(min(TIMES * numbers + SPARE, _affordable())),
+                nullcontext() if own_code else sealed(),
+            ):
+                return found(**values)
+        except UserError as error:
+            raise UserError(f"{card}: {error}") from None
+        except (Offline, Sealed) as error:
+            raise UserError(f"{card}: {place} with these arguments is not built: {error}.") from error
+        except (Exception, SystemExit) as error:  # whatever the constructor of a network raises
+            raise UserError(f"{card}: {place} does not take these arguments: {reason_of(error)}.") from error
+
+    if own_code:  # which may read what it likes; what it would fetch by default, it cannot
+        try:
+            network, emptied = called(arguments), {}
+        except UserError as first:
+            try:
+                network = called(given)
+            except UserError:
+                raise first from None
+    else:
+        network = called(given)
     if not isinstance(network, nn.Module):
         raise UserError(f"{card}: {place} returned a {type(network).__name__}, not a torch.nn.Module.")
     names = ", ".join(name for name in emptied if name not in arguments)

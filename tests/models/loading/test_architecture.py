@@ -394,6 +394,40 @@ def test_an_architecture_that_is_written_otherwise_is_answered_before_anything_e
         sx.load_model(tmp_path / "best.pth", architecture=written)
 
 
+def test_a_class_of_ones_own_file_is_built_without_what_it_would_fetch_by_default(tmp_path):
+    (tmp_path / "net.py").write_text("""
+import socket
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, encoder_weights="imagenet", width=2):
+        super().__init__()
+        if encoder_weights is not None:
+            socket.create_connection(("127.0.0.1", 9), timeout=1)
+        self.conv = nn.Conv2d(1, width, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+""")
+    torch.save({"conv.weight": torch.ones(2, 1, 1, 1), "conv.bias": torch.zeros(2)}, tmp_path / "best.pth")
+    card = {"labels": ["background", "cell"], "intensity": []}
+    place = f"{tmp_path / 'net.py'}:Net"
+    model = sx.load_model(tmp_path / "best.pth", architecture=place, card=card, trust=True)
+    assert any("encoder_weights left empty" in note for note in model.notes)
+    with pytest.raises(UserError, match="a network is built without the internet"):
+        sx.load_model(
+            tmp_path / "best.pth",
+            architecture=place,
+            arguments={"encoder_weights": "x"},
+            card=card,
+            trust=True,
+        )
+    with pytest.raises(UserError, match="do not fit"):
+        sx.load_model(
+            tmp_path / "best.pth", architecture=place, arguments={"width": 3}, card=card, trust=True
+        )
+
+
 def test_a_class_that_a_script_hands_over_fetches_nothing(tmp_path):
     class Weights(Enum):
         DEFAULT = 1
