@@ -39,8 +39,8 @@ class Column:
 
     @property
     def axis(self) -> str:
-        """The title of an axis."""
-        return f"{self.title} ({self.unit})" if self.unit else self.title
+        """The title of an axis; a unit that is the title again ("cases") is said once."""
+        return f"{self.title} ({self.unit})" if self.unit not in ("", self.title.lower()) else self.title
 
 
 def titled(name: str, meaning: str = "", unit: str = "", better: Better | None = None) -> Column:

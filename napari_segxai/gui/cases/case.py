@@ -173,7 +173,8 @@ class CaseView(QObject):
         layer = weak() if weak is not None else None
         array, kwargs, kind = data
         fits = layer is not None and layer in self.viewer.layers and layer._type_string == kind
-        if fits and layer.data.ndim == array.ndim and not getattr(layer, "rgb", False):
+        axes = array.shape[1] if kind == "points" else array.ndim
+        if fits and layer.ndim == axes and not getattr(layer, "rgb", False):
             _renew(layer, array, kwargs)
             self._names[slot] = kwargs["name"]
         else:

@@ -303,14 +303,16 @@ class ConceptsDock(CasesDock):
             failed = [str(outcome.error)]
         self.results.gallery.set_tiles(tiles, "\n".join(filter(None, [*said, *failed])))
 
-    def show_case(self, case: str, name: str = "", place: tuple[int, int] | None = None) -> None:
-        """Show a case: its image and truth, and one of its maps, become layers; `place` is the slice that is gone to."""
+    def show_case(
+        self, case: str, name: str = "", place: tuple[int, int] | None = None, at: tuple[int, ...] = ()
+    ) -> None:
+        """Show a case: its image and truth, and one of its maps or a mark `at` an index, become layers; `place` is the slice that is gone to."""
         survey = self.survey
         if survey is not None and case:
             concept = (self.results.row or {}).get("concept") if name else None
             concept = concept if isinstance(concept, str) else ""
-            key = survey.record["source"], case, name, str(place), concept
-            self.case.show(key, partial(pieces_of, survey, case, name, place, concept))
+            key = survey.record["source"], case, name, str((place, at)), concept
+            self.case.show(key, partial(pieces_of, survey, case, name, place, concept, at))
             self.results.chart.mark(case)
 
     def _on_active(self) -> None:
@@ -341,7 +343,7 @@ class ConceptsDock(CasesDock):
         results.wanted.connect(self.show_case)
         results.opening.connect(lambda: self.open())
         results.pin.clicked.connect(self.case.pin)
-        results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place))
+        results.gallery.opened.connect(lambda tile: self.show_case(tile.case, tile.name, tile.place, tile.at))
         results.gallery.looked.connect(self.look)
         results.gallery.asked.connect(lambda: self._on_row(results.row))
         self.case.told.connect(self._on_told)

@@ -50,6 +50,8 @@ class Tile:
         The slice of the case that a click goes to.
     spacing
         Height and width of a pixel.
+    at
+        Index on the image grid of the case at which its middle lies, which a click marks; empty where a map says where.
     """
 
     pixels: np.ndarray
@@ -60,6 +62,7 @@ class Tile:
     name: str = ""
     place: tuple[int, int] | None = None
     spacing: tuple[float, float] = (1.0, 1.0)
+    at: tuple[int, ...] = ()
 
     @classmethod
     def of_crop(cls, crop: Crop) -> Tile:
@@ -73,7 +76,8 @@ class Tile:
     def of_picture(cls, picture: Picture, place: tuple[int, int] | None) -> Tile:
         """Return a picture of a gallery."""
         words = picture.text or picture.case
-        return cls(picture.pixels, None, words, f"{picture.row}\n{words}", picture.case, place=place)
+        about = f"{picture.row}\n{words}"
+        return cls(picture.pixels, None, words, about, picture.case, place=place, at=picture.at)
 
 
 class TileView(QWidget):

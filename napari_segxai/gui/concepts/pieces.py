@@ -27,8 +27,17 @@ KINDS = ("truth", "predicted")
 """Concepts that are no drawn masks."""
 
 
+MARK = 0.1
+"""Diameter of the ring around the middle of a crop, as a share of the image's longest side."""
+
+
 def pieces_of(
-    survey: Survey, case: str, name: str = "", place: tuple[int, int] | None = None, concept: str = ""
+    survey: Survey,
+    case: str,
+    name: str = "",
+    place: tuple[int, int] | None = None,
+    concept: str = "",
+    at: tuple[int, ...] = (),
 ) -> list[Piece]:
     """Return what there is to be shown of a case.
 
@@ -40,6 +49,8 @@ def pieces_of(
         The slice that is gone to: an axis and an index; by default the one that was looked at, where a 2D model was asked.
     concept
         Of which the drawn mask is shown, where there is one; "" for none.
+    at
+        Index on the image grid that is marked: the middle of a crop, which may be an empty place; empty for none.
     """
     told = next(one for one in survey.record["cases"] if one["id"] == case)
     about = {CASE: case, SURVEY: dict(survey.record)}
@@ -51,7 +62,26 @@ def pieces_of(
         pieces.append(Piece("map", partial(_map, survey, case, name), seen))
     if concept and survey.record["concepts"] not in (None, *KINDS):
         pieces.append(Piece("concept", partial(_concept, survey, case, concept, about)))
+    if at:
+        pieces.append(Piece("place", partial(_place, survey, case, at, about)))
     return pieces
+
+
+def _place(survey: Survey, case: str, at: tuple[int, ...], about: Mapping[str, Any]) -> Iterator[LayerData]:
+    """Yield a ring around an index on the image grid."""
+    image = next(one for one in cases_of(survey.record) if one.id == case).read().frame(0)
+    shape, (order, flips) = image.spatial_shape, image.to_display
+    shown = [shape[k] - 1 - at[k] if flip else at[k] for k, flip in zip(order, flips, strict=True)]
+    kwargs = {
+        "name": f"middle of the crop · {case}",
+        "metadata": {**layer_metadata(image), **about},
+        "size": MARK * max(shape),
+        "symbol": "disc",
+        "face_color": "transparent",
+        "border_color": OUTLINE[1],
+        "border_width": 0.08,
+    }
+    yield np.array([shown], float), {**layer_transform(image), **kwargs}, "points"
 
 
 def _map(survey: Survey, case: str, name: str) -> Iterator[LayerData]:

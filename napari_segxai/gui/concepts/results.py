@@ -58,6 +58,8 @@ class ConceptsResults(QWidget):
         """The row that the user is at: its number in the frame."""
         self._by_user = False
         """Whether the user has chosen the table: until then the first one is shown, once it has rows."""
+        self._tab_by_user = False
+        """Whether the user has chosen between crops and charts: until then crops are shown, once there are some."""
         self.rows_box = combo("The table that is shown.")
         self.rows_box.setMinimumWidth(110)
         self.filter = FilterLine("auc>0.9")
@@ -116,6 +118,7 @@ class ConceptsResults(QWidget):
         self.table.stepped.connect(self._on_stepped)
         self.chart.clicked.connect(self._on_case)
         self.chart_box.currentIndexChanged.connect(lambda _: self._show_chart())
+        self.tabs.tabBarClicked.connect(lambda _: self._on_tab())
 
     @property
     def frame(self) -> Frame | None:
@@ -159,7 +162,8 @@ class ConceptsResults(QWidget):
         self.chart_box.setCurrentIndex(max(0, self.chart_box.findText(title)) if charts else -1)
         self.chart_box.blockSignals(False)
         self.chart_box.setVisible(len(charts) > 1)
-        if not same and survey is not None:
+        self._tab_by_user = self._tab_by_user and same
+        if not self._tab_by_user and survey is not None:  # maps come last
             self.tabs.setCurrentIndex(0 if survey.maps or survey.galleries or not charts else 1)
         self._show()
         self._show_chart()
@@ -243,6 +247,9 @@ class ConceptsResults(QWidget):
         self.current, self._by_user = None, True
         self._show()
         self.chosen.emit(None)
+
+    def _on_tab(self) -> None:
+        self._tab_by_user = True
 
     def _on_stepped(self, row: int) -> None:
         self.current = row

@@ -281,10 +281,12 @@ def test_pictures_of_a_method_stand_beside_its_rows(dock, folders, viewer, wait)
     assert len(tiles) == len(own) + len(maps) < len(gallery.pictures)
     for tile, picture in zip(tiles, own, strict=False):
         np.testing.assert_array_equal(tile.pixels, picture.pixels)
-    made, patch = part.gallery.views[:2]
-    assert not made.tile.case  # it was made, and is of no case
-    patch.clicked.emit()
-    wait(lambda: not dock.case.is_busy and shown(viewer) == [patch.tile.case])
+    assert not part.gallery.views[0].tile.case  # it was made, and is of no case
+    for patch, picture in zip(part.gallery.views[1:3], own[1:3], strict=True):
+        patch.clicked.emit()  # it may be black, and has no map: a ring says where it is
+        names = [picture.case, f"middle of the crop · {picture.case}"]
+        wait(lambda names=names: not dock.case.is_busy and shown(viewer) == names)
+        assert tuple(viewer.layers[1].data[0]) == picture.at
 
 
 def test_the_map_of_cases_is_linked_with_the_viewer(dock, folders, tmp_path, viewer, wait):
