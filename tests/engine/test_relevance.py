@@ -120,6 +120,10 @@ MIDDLES = {
     "spread": lambda x: x / (lambda low, high: high - low)(*torch.aminmax(x)),
     "own swish": lambda x: OwnSwish.apply(x),
     "filtered": _filtered,
+    "gate of a gate": lambda x: torch.einsum(
+        "bcq,bqhw->bchw", x.mean((2, 3))[:, :, None].expand(1, 6, 6).softmax(1), x.sigmoid()
+    ),
+    "two gates": lambda x: x.sigmoid() * x.flip(1).sigmoid(),
     "kernel made from the image": lambda x: F.conv2d(x, *_made_kernel(x), padding=1, groups=6),
     "kernel made from the image, bias": lambda x: F.conv2d(
         x, _made_kernel(x)[0], torch.ones(6), padding=1, groups=6
@@ -382,6 +386,15 @@ def test_what_cannot_be_seen_is_a_gap(noise):
     _, balance, _ = propagated(Between(Shifted.apply), noise, Rules("epsilon"))
     assert balance.gap > 1e-3
     assert any("not accounted for" in one for one in balance.warnings())
+
+
+def test_biases_that_speak_against_the_score_are_warned_of():
+    layer = nn.Conv2d(1, 2, 1)
+    nn.init.ones_(layer.weight)
+    nn.init.constant_(layer.bias, -0.9)
+    _, balance, _ = propagated(layer, torch.ones(1, 1, 4, 4), Rules("epsilon", 0.0))
+    assert balance.share(balance.biases) == pytest.approx(-9, rel=1e-4)
+    assert any("adds up to 1000% of the score" in one and "with 900%" in one for one in balance.warnings())
 
 
 def test_most_on_biases_is_warned_of():

@@ -9,6 +9,7 @@ from helpers.networks import card
 from torch import nn
 
 import napari_segxai as sx
+from napari_segxai.methods.perturbation.misure import left_open
 
 GRID = 48
 FIRST, SECOND = (slice(8, 14), slice(8, 14)), (slice(8, 14), slice(34, 40))
@@ -151,6 +152,29 @@ def test_a_region_that_is_a_pattern_of_the_filling_is_told():
     assert results["share_left"] < 0.5
     assert results["dice_on_other_baseline"] < 0.9 <= results["dice_sufficient_on_other_baseline"]
     assert any("depends on what hidden pixels become" in text for text in found.record.warnings)
+
+
+def test_regions_that_differ_by_what_tau_leaves_open_are_no_different_reasons(needs_both):
+    class Bright(nn.Module):
+        """Draws every bright pixel by itself."""
+
+        def forward(self, x):
+            return torch.cat([0.5 - x, x - 0.5], 1)
+
+    array = np.full((24, 24), 0.2, np.float32)
+    array[6:18, 4:20] = 1
+    model = sx.load_model(Bright(), card=card())
+    for tau in (0.9, 0.7):
+        found = sx.explain(model, sx.Image(array), "object", "misure", tau=tau)
+        results = found.record.results
+        one, two = (found.masks[f"minimally_sufficient_region{n}"] for n in ("", "_2"))
+        assert results["least_shared"] == pytest.approx((one & two).sum() / min(one.sum(), two.sum()))
+        assert results["least_shared"] >= left_open(tau)
+        assert "no different reason was found" in results["answer"]
+    assert "ny of several sets" not in needs_both.record.results["answer"]
+    assert left_open(0.9) == pytest.approx(0.78, abs=0.01)
+    assert left_open(1.0) == 1
+    assert left_open(0.5) == 0
 
 
 def test_what_lies_upon_the_answer_is_hidden_at_first(either):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from napari_segxai.engine.relevance import operations as known
 from napari_segxai.engine.relevance.calls import Call, on_path
+from napari_segxai.engine.relevance.facts import Gate
 from napari_segxai.engine.relevance.functions import part
 from napari_segxai.engine.relevance.weighted import Weighted
 
@@ -24,18 +25,18 @@ class Factors:
 
     Parameters
     ----------
-    is_gate
-        Whether a tensor is known to be one.
+    gate_of
+        What gate a tensor is known to be, "" for none.
     weighted
         Runs a layer with weights under its rule: (what it reads, the layer, the network's own call).
     """
 
     def __init__(
         self,
-        is_gate: Callable[[Tensor], bool],
+        gate_of: Callable[[Tensor], Gate],
         weighted: Callable[[Tensor, Weighted, Callable[[], Tensor]], Tensor],
     ):
-        self.is_gate = is_gate
+        self.gate_of = gate_of
         self.weighted = weighted
 
     def run(self, call: Call) -> Any:
@@ -89,13 +90,14 @@ class Factors:
 
     def _product(self, call: Call) -> Any:
         inputs = call.inputs
-        free = [one for one in inputs if not self.is_gate(one)]
+        free = [one for one in inputs if not self.gate_of(one)]
+        if not free:  # of a class times a mask, say, the mask carries it
+            free = [one for one in inputs if self.gate_of(one) == "sigmoid"] or inputs
         if call.name in ("mul", "multiply", "imul", "rmul") and len(free) > 1:
             largest = max(one.numel() for one in free)
             free = [
                 one for one in free if one.numel() == largest
             ]  # what is broadcast over the other is a gate
-        free = free or inputs[:1]
         parts = len(free)
         kept = {id(one) for one in free}
 

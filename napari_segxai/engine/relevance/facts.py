@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from napari_segxai.engine.relevance.weighted import Weighted
+
+Gate = Literal["", "sigmoid", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Fact:
     Attributes
     ----------
     gate
-        Whether it is one, such as the output of a sigmoid.
+        What it is one of, "sigmoid" (or the like) or "softmax"; "" for none.
     made_of
         Of a sigmoid or softmax: its name, what went in, and the axis.
     layer
@@ -32,7 +35,7 @@ class Fact:
         Names of the network layers whose output it is.
     """
 
-    gate: bool = False
+    gate: Gate = ""
     made_of: tuple[str, Tensor, int] | None = None
     layer: tuple[Weighted, Tensor, Tensor, int] | None = None
     inside: Tensor | None = None

@@ -144,6 +144,11 @@ class Balance:
                 f"{self.share(self.biases):.0%} of the relevance rests on biases and other constants of the network, on no "
                 "pixel: the map explains the rest alone."
             )
+        elif self.share(self.biases) < -MOST_ON_BIASES:
+            said.append(
+                f"the map adds up to {self.share(self.input):.0%} of the score, since biases and other constants of the network speak "
+                f"against it with {-self.share(self.biases):.0%}: how large the score is hangs on them as well."
+            )
         if abs(self.share(self.stabilizer)) > MUCH:
             said.append(
                 f"{self.share(self.stabilizer):.0%} of the relevance stays where the rule finds no part of the sign that it asks for "
@@ -161,7 +166,7 @@ class Balance:
         ]
         if not self.gap <= CLOSES:
             said.append(
-                f"{self.gap:.2%} of the relevance is not accounted for: the network computes with something that cannot be seen, "
+                f"{100 * self.gap:.2g}% of the relevance is not accounted for: the network computes with something that cannot be seen, "
                 "or its parts cancel beyond the digits of a float."
             )
         return said

@@ -35,7 +35,7 @@ from napari_segxai.engine.relevance.calls import (
 )
 from napari_segxai.engine.relevance.curves import curve, is_of_each_value
 from napari_segxai.engine.relevance.factors import Factors
-from napari_segxai.engine.relevance.facts import NOTHING, Fact
+from napari_segxai.engine.relevance.facts import NOTHING, Fact, Gate
 from napari_segxai.engine.relevance.functions import same_relevance, to_relevance
 from napari_segxai.engine.relevance.layers import (
     FUNCTIONS,
@@ -196,8 +196,11 @@ class Relevance(TorchFunctionMode):
             return  # most calls
         after = any(fact.after for fact in facts)
         origins = [fact.origin for fact in facts if fact.after == after and fact.origin]
-        gate = call.name in known.GATES and not (call.name in ("clamp", "clip") and has_one_bound(call))
-        gate = gate or (call.name in known.KEEPS_GATE and all(fact.gate for fact in facts))
+        gate: Gate = ""
+        if call.name in known.GATES and not (call.name in ("clamp", "clip") and has_one_bound(call)):
+            gate = "softmax" if call.name in known.SHARES else "sigmoid"
+        elif call.name in known.KEEPS_GATE and all(fact.gate for fact in facts):
+            gate = "softmax" if any(fact.gate == "softmax" for fact in facts) else "sigmoid"
         made_of = facts[0].made_of if call.name in ("clamp", "contiguous", "clone", "float", "to") else None
         if call.name in ("sigmoid", "softmax"):
             axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else -1)
@@ -209,7 +212,7 @@ class Relevance(TorchFunctionMode):
             if call.in_place:
                 new = replace(new, layer=None)
             keeps = made_of if made_of is not None else (None if call.in_place else new.made_of)
-            if (gate, after, bool(origins), keeps) != (False, False, False, None) or one in self._facts:
+            if (gate, after, bool(origins), keeps) != ("", False, False, None) or one in self._facts:
                 self._facts[one] = replace(
                     new, gate=gate, after=after, origin=origins[-1] if origins else "", made_of=keeps
                 )

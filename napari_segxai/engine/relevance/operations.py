@@ -105,6 +105,9 @@ GATES = _names(
 )
 """What returns a gate, where it is a factor: then it is fixed. A clamp counts when it has two bounds."""
 
+SHARES = _names("softmax gumbel_softmax softmin")
+"""Gates that have no rule where they are no factor: of what they are made, only the differences count."""
+
 KEEPS_GATE = (
     NATURAL - _names("abs absolute cumsum leaky_relu neg negative norm prelu relu rrelu std sum")
 ) | _names("mul div true_divide truediv add radd multiply rmul")

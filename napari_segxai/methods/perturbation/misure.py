@@ -19,7 +19,8 @@ Cost of "paper": (dilations + 1) + iterations + 1 forward, iterations backward; 
 backward per region that is looked for, and a forward pass per window.
 
 The smallest region is seldom the only one. `alternatives` looks for regions that do without the pixels of earlier ones, and
-tests which windows of the sufficient region cannot be missed; an MSR that fails before another baseline though the
+tests which windows of the sufficient region cannot be missed. Regions are told as different reasons only where they share less
+(`least_shared`, of the smaller one) than 3 - 2 / tau: so far apart tau lets two regions lie that miss other pixels of one object; an MSR that fails before another baseline though the
 sufficient region does not is told, since it may be a pattern that the filling makes. `repeats` prunes again with noise of a
 millionth of the image's range and tells how far the regions agree.
 
@@ -259,7 +260,8 @@ def _look_for_others(pruning: Pruning, result: Finding) -> Steps[None]:
         dice.append(found.dice)
         result.masks[f"minimally_sufficient_region_{len(regions)}"] = found.kept
     likeness = max((overlap(*pair) for pair in combinations(regions, 2)), default=None)
-    result.numbers.update(regions_found=len(regions), agreement_of_regions=likeness)
+    least = min((_shared(*pair) for pair in combinations(regions, 2)), default=None)
+    result.numbers.update(regions_found=len(regions), agreement_of_regions=likeness, least_shared=least)
     inside, needed, touched = yield from needed_windows(
         question,
         seen,
@@ -279,10 +281,24 @@ def _look_for_others(pruning: Pruning, result: Finding) -> Steps[None]:
             f"explains a Dice of {worst[0]:.2f}, the sufficient region {worst[1]:.2f}; part of it may be a pattern that the "
             "filling makes."
         )
-    result.numbers["answer"] = _answer(result, dice, likeness)
+    result.numbers["answer"] = _answer(result, dice, likeness, options.tau)
 
 
-def _answer(result: Finding, dice: Sequence[float], likeness: float | None) -> str:
+def _shared(one: Tensor, other: Tensor) -> float:
+    """Return which share of the smaller of two regions lies in the other."""
+    smaller = int(torch.minimum(one.sum(), other.sum()))
+    return int((one & other).sum()) / smaller if smaller else 1.0
+
+
+def left_open(tau: float) -> float:
+    """Return which share of their pixels two regions have in common at least, where each pixel is drawn if it is seen and both explain tau.
+
+    Each then keeps k = tau / (2 - tau) of the object, and they share 2k - 1 of it.
+    """
+    return max(0.0, 3 - 2 / tau)
+
+
+def _answer(result: Finding, dice: Sequence[float], likeness: float | None, tau: float) -> str:
     """Say in a sentence or two what was found."""
     numbers, least = result.numbers, min(dice)
     if not bool(result.masks[MINIMAL].any()):
@@ -302,5 +318,11 @@ def _answer(result: Finding, dice: Sequence[float], likeness: float | None) -> s
         what = f"{needed} of {touched} windows on what suffices cannot be missed"
     if likeness is None:
         return f"{first} No different region was found; {what}."
+    if numbers["least_shared"] >= (allowed := left_open(tau)):
+        alike = f"{len(dice)} sets that suffice share {numbers['least_shared']:.0%} of their pixels or more"
+        return (
+            f"{first} {alike}, and a Dice of {tau:.2f} leaves it open down to {allowed:.0%} which pixels are missed: no different "
+            f"reason was found; {what}."
+        )
     several = f"Any of several sets of pixels suffices: {len(dice)} found agree to {likeness:.2f}, each explains {least:.2f} or more"
     return f"{first} {several}; {what}."
