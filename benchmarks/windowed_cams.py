@@ -9,6 +9,7 @@ both agree, with its target and with ours (the mean logit of the label over one 
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import time
 from collections.abc import Callable
@@ -87,9 +88,10 @@ def theirs(model: sx.SegmentationModel, tensor: Tensor, layer: str, label: int) 
         convert_probabilities_to_segmentation=lambda probabilities: probabilities.argmax(0),
     )
     configuration = SimpleNamespace(patch_size=windows.size)
-    weights = [model.module.state_dict()]
+    network = copy.deepcopy(model.module).requires_grad_(True)  # without which it finds no gradient
+    weights = [network.state_dict()]
     found = core.compute_cam_with_sliding_window(
-        model.module, tensor[0], layer, label, "gradcam", torch.device("cpu"), configuration, labels, weights,
+        network, tensor[0], layer, label, "gradcam", torch.device("cpu"), configuration, labels, weights,
         1 - windows.overlap, False, None, cam_type="3d",
     )  # fmt: skip
     return found[0].float()
@@ -208,13 +210,13 @@ def main() -> None:
         "| layer | ours with | r, its target | r, our target | s, ours | s, theirs |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    pixels = drawn(model)
+    pixels, itself = drawn(model), []
     for layer in args.layers.split(","):
         with_ours = their_rule(model, tensor, layer, label, pixels).numpy()
         if find_spec("nnunetv2_cam") is not None:
             found = theirs(model, tensor, layer, label).numpy()
             r = correlation(found, their_rule(model, tensor, layer, label, None).numpy())
-            print(f"nnunetv2-cam itself, {layer}: r with its rule as written here {r:.4f}")
+            itself.append(f"{r:.4f} at {layer}")
         for method in ("seg-grad-cam", "seg-hires-grad-cam"):
             own, other, quick, slow = pair(
                 lambda layer=layer, method=method: ours(model, method, layer=layer),
@@ -223,6 +225,8 @@ def main() -> None:
             )
             r = [correlation(own, each) for each in (other, with_ours)]
             out.append(f"| {layer} | {method} | {r[0]:.3f} | {r[1]:.3f} | {quick:.2f} | {slow:.2f} |")
+    if itself:
+        out += ["", f"nnunetv2-cam itself gives the map of its rule as written here: r {', '.join(itself)}."]
     out += [
         "",
         "## A plain MONAI loop",
