@@ -168,7 +168,8 @@ def _legend(figure: Figure, chart: Chart) -> None:
     if not named:
         return
     shown, more = named[:NAMED], len(named) - NAMED
-    texts = [fitted(label, 34, SMALL, 1) for _, label in shown]
+    room = max(34.0, figure.get_figwidth() * INCH / 2 - 20)  # in two columns, beside lines and gaps
+    texts = [fitted(label, room, SMALL, 1) for _, label in shown]
     if more > 0:
         texts[-1] += f" and {more} more"
     legend = figure.legend(

@@ -51,6 +51,9 @@ from napari_segxai.models.introspection.layers import NetworkLayer
 CHOSEN, JUDGED = 0, 1
 """The two halves."""
 
+LAST = ("ceiling", "score", "threshold", "share")
+"""Columns behind those that are held against a control."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -234,12 +237,12 @@ class _Counted:
                     self._judge(self._group(k, one), one, n) for one in range(1, self.options.controls + 1)
                 ]
                 told = [one for one in draws if one is not None]
-                about = {"concept": concept, "layer": layer.name, "stage": layer.stage}
+                about = {"concept": concept, "layer": layer.name}
                 units = self.histograms[CHOSEN][n].counts.shape[0]
+                whole = {"stage": layer.stage, "units": units}
                 if found is None:
-                    names = ("unit", "iou", "auc", "ceiling", "control_iou", "control_auc")
-                    names = (*names, "beyond_control", "score", "threshold", "share")
-                    out.append({**about, "units": units, **dict.fromkeys(names)})
+                    names = ("unit", "iou", "control_iou", "auc", "control_auc", "beyond_control", *LAST)
+                    out.append({**about, **dict.fromkeys(names), **whole})
                     continue
                 against = {name: max((one[name] for one in told), default=None) for name in ("iou", "auc")}
                 more = None
@@ -247,12 +250,14 @@ class _Counted:
                     more = found["auc"] > 0.5 and all(found[name] > against[name] for name in against)
                 row = {
                     **about,
-                    "units": units,
-                    **{name: found[name] for name in ("unit", "iou", "auc", "ceiling")},
+                    "unit": found["unit"],
+                    "iou": found["iou"],
                     "control_iou": against["iou"],
+                    "auc": found["auc"],
                     "control_auc": against["auc"],
                     "beyond_control": more,
-                    **{name: found[name] for name in ("score", "threshold", "share")},
+                    **{name: found[name] for name in LAST},
+                    **whole,
                 }
                 out.append({name: plain_value(value) for name, value in row.items()})
         return out

@@ -268,7 +268,7 @@ def test_the_command_writes_what_python_finds(found, folders, tmp_path, monkeypa
     assert (
         (tmp_path / "out" / "table.csv")
         .read_text()
-        .startswith("concept,layer,stage,units,unit,iou,auc,ceiling")
+        .startswith("concept,layer,unit,iou,control_iou,auc,control_auc,beyond_control,ceiling")
     )
     again = CliRunner().invoke(app, [*asked, "--concepts", "predicted", "--out", str(tmp_path / "out")])
     assert again.exit_code == 2

@@ -113,7 +113,7 @@ NETWORK_DISSECTION = (
     column("ceiling", "the highest IoU that any unit could have with this threshold, in [0, 1]"),
     column("control_iou", "control of iou: the best that masks reach that say nothing"),
     column("control_auc", "control of auc: the best that masks reach that say nothing"),
-    column("beyond_control", "whether IoU and AUC are both above their controls"),
+    column("beyond_control", "whether IoU and AUC are both above their controls, and AUC above .5"),
     column(
         "score", "IoU (or AUC) by which the unit was chosen, on the other half of the subjects", "", "higher"
     ),
