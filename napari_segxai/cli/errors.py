@@ -49,7 +49,6 @@ def errors(
 ) -> None:
     """List the errors of a prediction, to ask about one: explain ... --error KIND:NUMBER."""
     from napari_segxai import error_components
-    from napari_segxai.analyses.explain.error_components import notes_on_truth
 
     network = load(model, card, trust, architecture, arguments)
     volume = read_frame(image, frame, axis, len(network.card.channels), axes=axes, level=level)
@@ -65,7 +64,7 @@ def errors(
         print(
             f"{one.error}:{one.number:<5d} {one.size:12.4g} {volume.units}{power}  {one.pixels:8d} pixels  at {', '.join(map(str, one.center))}"
         )
-    for note in notes_on_truth(true, network, volume.across(axis), label):
+    for note in found.notes:
         print(f"note: {note}")
     more = len(found) - len(shown)
     print(

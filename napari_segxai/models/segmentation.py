@@ -26,7 +26,7 @@ from napari_segxai.models.network import Network
 from napari_segxai.models.preprocessing.first_stage import FirstStage
 from napari_segxai.models.preprocessing.prepared import Prepared
 from napari_segxai.models.preprocessing.spatial import Placement, place, slice_count
-from napari_segxai.models.preprocessing.stepped import stepped
+from napari_segxai.models.preprocessing.stepped import has_colors, stepped
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.sizes import find_multiples, padding_note
 from napari_segxai.models.unfit_sizes import refusing_sizes
@@ -112,6 +112,11 @@ class SegmentationModel(Network):
         self._check_channels(image)
         found = stepped(self.card, image, placement)
         notes = [*found.notes, *self._notes_of_place(image, placement)]
+        if self.card.repeats_channel and has_colors(placement.turned(image.channels_first())):
+            notes.append(
+                f"{self.name} was trained on gray images, given in each of its channels ({', '.join(self.card.channels)}), and the channels "
+                f"of {image.name} differ: it sees them as they are; give a gray image."
+            )
         if found.constant is not None:
             notes.append(f"all values that the network sees of the image are {found.constant:g}.")
         tensor, steps = found.tensor, found.steps

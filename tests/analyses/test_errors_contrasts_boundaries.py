@@ -283,7 +283,11 @@ def test_a_mask_of_another_label_than_the_first_is_told_from_a_label_image(model
     bright = sx.Image(3 * image.array, name="bright")  # in which B is drawn
     found = sx.error_components(model, bright, "B", truth)
     assert "the truth holds 1 alone, which is 'A': no 'B' (2) is true" in found[0].notes[0]
-    assert not sx.error_components(model, image, "A", truth)[0].notes
+    assert not sx.error_components(model, image, "A", truth).notes
+    dark = sx.Image(0 * image.array, name="dark")
+    none = sx.error_components(model, dark, "B", truth)
+    assert none == []
+    assert "the truth holds 1 alone" in none.notes[0]
     named = sx.error_components(model, image, "B", {"B": truth * 255}, error="false-negative")
     assert sum(one.pixels for one in named) == truth.sum()
     with pytest.raises(

@@ -190,6 +190,15 @@ def test_a_model_of_gray_images_is_given_the_one_channel_in_each_of_its_own():
     found = sx.explain(model, image, target, "vanilla-gradient")
     np.testing.assert_array_equal(found.map, sx.explain(colours, joined, target, "vanilla-gradient").map)
     assert found.map.shape == image.array.shape
+    notes = " ".join(model.prepare(model.with_its_channels(image)).notes) + " ".join(
+        model.prepare(joined).notes
+    )
+    assert "trained on gray images" not in notes  # nor for a gray picture that is saved in colours
+    colored = sx.join_channels([image, image, sx.Image(1 - image.array)])
+    (said,) = [note for note in model.prepare(colored).notes if "trained on gray images" in note]
+    assert "give a gray image" in said
+    assert said in sx.explain(model, colored, target, "vanilla-gradient").record.warnings
+    assert not any("trained on gray images" in note for note in colours.prepare(colored).notes)
     assert not sx.load_model(network, card=card(channels=["gray", "gray", "flair"])).card.repeats_channel
     with pytest.raises(
         sx.UserError, match=r"if it was trained on gray images, .*'channels': \['gray', 'gray', 'gray'\]"

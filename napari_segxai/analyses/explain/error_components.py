@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -54,6 +54,20 @@ class ErrorComponent:
     notes: tuple[str, ...] = ()
 
 
+class ErrorComponents(list[ErrorComponent]):
+    """The components of errors, of each kind the largest first.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What was done to bring the truth to the grid of the image, and what was lost by it; also where there are no errors.
+    """
+
+    def __init__(self, found: Iterable[ErrorComponent] = (), notes: Iterable[str] = ()):
+        super().__init__(found)
+        self.notes = tuple(notes)
+
+
 @checked("image", "truth", "model")
 def error_components(
     model: SegmentationModel | nn.Module | str | Path,
@@ -65,7 +79,7 @@ def error_components(
     slice: int | None = None,
     axis: int | None = None,
     device: str | torch.device = "auto",
-) -> list[ErrorComponent]:
+) -> ErrorComponents:
     """List what a network drew and should not have drawn, and what it missed, to choose what to ask about.
 
     Parameters
@@ -88,7 +102,7 @@ def error_components(
     Returns
     -------
     list of ErrorComponent
-        Of each kind the largest first. ``sx.Target(label, error=one.error, component=one.number, truth=truth)`` asks about one.
+        Of each kind the largest first; its `notes` say what was done to the truth, also where there are no errors. ``sx.Target(label, error=one.error, component=one.number, truth=truth)`` asks about one.
 
     Raises
     ------
@@ -101,11 +115,9 @@ def error_components(
         raise UserError(f"error {error!r} is unknown; choose {' or '.join(get_args(Error))}.")
     image = as_image(image, model, axis)
     kinds = get_args(Error) if error is None else (error,)
-    return [
-        one
-        for kind in kinds
-        for one in find_errors(model, image, label, _read(truth), kind, slice=slice, device=device)
-    ]
+    truth = _read(truth)
+    lists = [find_errors(model, image, label, truth, kind, slice=slice, device=device) for kind in kinds]
+    return ErrorComponents((one for found in lists for one in found), lists[0].notes)
 
 
 def find_errors(
@@ -118,7 +130,7 @@ def find_errors(
     slice: int | None = None,
     device: str | torch.device = "auto",
     drawn: np.ndarray | None = None,
-) -> list[ErrorComponent]:
+) -> ErrorComponents:
     """Predict an image, unless it is told what is drawn, and return the components of one kind of error, the largest first."""
     from skimage.measure import label as components
     from skimage.measure import regionprops
@@ -136,7 +148,7 @@ def find_errors(
     parts = components(wrong)
     found = sorted(regionprops(parts), key=lambda one: (-one.num_pixels, tuple(one.coords[0])))
     cell = float(np.prod(image.spacing))
-    out = []
+    out = ErrorComponents(notes=notes)
     for number, one in enumerate(found, start=1):
         middle = one.coords.mean(0)
         nearest = one.coords[np.square(one.coords - middle).sum(1).argmin()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari_segxai.figures.colormaps import MASK_COLORS, OTHER_MASK, stage_color
 
 if TYPE_CHECKING:
     import numpy as np
+    from napari.layers import Labels
 
     from napari_segxai.analyses.explain.result import Explanation
 
@@ -49,6 +51,23 @@ def legend(explanation: Explanation, roles: Collection[str] | None = None) -> st
         )
         parts.append(f"{_box('■', '#4da6ff')} {low}, {_box('■', '#ffbf33')} {high}")
     return " &nbsp; ".join(parts)
+
+
+def label_legend(layer: Labels, names: Sequence[str]) -> str:
+    """Return the labels of a layer in the colours in which it draws them.
+
+    Parameters
+    ----------
+    layer
+        Its value 1 is the first name.
+    """
+    colors = [layer.get_color(k + 1) for k in range(len(names))]
+    parts = [
+        f"{_box('■', _hex(color))} {escape(name)}"
+        for name, color in zip(names, colors, strict=True)
+        if color is not None
+    ]
+    return " &nbsp; ".join(map(_unbroken, parts))
 
 
 def _unbroken(words: str) -> str:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_segxai.analyses.explain.error_components import ErrorComponent, error_components, notes_on_truth
+from napari_segxai.analyses.explain.error_components import ErrorComponent, ErrorComponents, error_components
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError, plain
 from napari_segxai.core.progress import Step, Steps
@@ -152,12 +152,11 @@ class ErrorsWindow(QWidget):
         self._image, self._shown = plan.image, None
         label = plan.model.labels[plan.model.label_index(plan.target.label)]
 
-        def make() -> Steps[tuple[list[ErrorComponent], list[str]]]:
+        def make() -> Steps[ErrorComponents]:
             yield Step(0, 1, "prediction")
-            found = error_components(
+            return error_components(
                 plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
             )
-            return found, notes_on_truth(truth, plan.model, plan.image, label)
 
         self._label, self.truth, self._offer = label, truth, self.truth_box.offer
         self.list_button.setEnabled(False)
@@ -169,7 +168,7 @@ class ErrorsWindow(QWidget):
         if outcome.error is not None:
             self.said.setText(plain(outcome.error))
             return
-        self.found, notes = outcome.result or ([], [])
+        self.found = found = ErrorComponents() if outcome.result is None else outcome.result
         flat = len(image.spatial_shape) == 2
         unit = f"area ({image.units}²)" if flat else f"volume ({image.units}³)"
         self.table.blockSignals(True)
@@ -184,7 +183,7 @@ class ErrorsWindow(QWidget):
             counted(sum(one.error == kind for one in self.found), kind.replace("-", " ")) for kind in COLORS
         ]
         ask = " Click one to ask about it." if self.found else ""
-        said = "".join(f" ⚠ {note}" for note in notes)
+        said = "".join(f" ⚠ {note}" for note in found.notes)
         self.said.setText(
             f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}{said}"
         )

@@ -14,17 +14,21 @@ import torch
 from napari_segxai.core.errors import UserError, plain, reason_of
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
-from napari_segxai.models.loading.file_kinds import kind_of
+from napari_segxai.models.loading.file_kinds import DAMAGED, kind_of
 from napari_segxai.models.loading.torch_file import Ignored
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 
+WEIGHTS = (".ckpt", ".bin", ".tar")
+"""Suffixes of weights alone: of these only files that are cut off come here, so that this is said."""
+
 NO_NETWORKS = {
     "empty": "the file is empty; save the network again",
     "torch.export": "is a program of torch.export, no TorchScript network; save its state_dict(), and load that with "
     "architecture=... (--architecture)",
+    "damaged": DAMAGED,
 }
 """Files that are not TorchScript, and what would be right."""
 
@@ -40,11 +44,17 @@ COMPUTES = ("aten", "prim", "torchvision", "quantized", "profiler", "mkldnn", "m
 
 
 def handles(source: object) -> bool:
-    """Tell whether `source` is a file with a suffix of TorchScript, and not one of weights."""
-    if not isinstance(source, Path) or not source.is_file() or source.suffix.lower() not in SUFFIXES:
+    """Tell whether `source` is a file with a suffix of TorchScript, and not one of weights; or one that is cut off, whatever its suffix."""
+    if (
+        not isinstance(source, Path)
+        or source.suffix.lower() not in (*SUFFIXES, *WEIGHTS)
+        or not source.is_file()
+    ):
         return False
+    named = source.suffix.lower() in SUFFIXES
     try:
-        return kind_of(source) not in ("torch", "safetensors")
+        kind = kind_of(source)
+        return kind not in ("torch", "safetensors") if named else kind == "damaged"
     except UserError:
         return True  # which is said when it is loaded
 
@@ -60,6 +70,8 @@ def card_beside(source: Path) -> ModelCard | PartialCard:
     beside = source.with_suffix(".yaml")
     if beside.is_file():
         return read_card(beside)
+    if (kind := kind_of(source)) in NO_NETWORKS:  # rather than asking about what cannot be opened
+        raise UserError(f"{source}: {NO_NETWORKS[kind]}.")
     asked = {"labels": f"the names of its outputs, in their order (or write {beside.name} beside it)"}
     return PartialCard(
         str(source), {"name": plain(source.stem)[:100] or "model"}, {**asked, "spatial_dims": "2 or 3"}

@@ -8,17 +8,25 @@ from typing import Literal
 
 from napari_segxai.core.errors import UserError
 
-Kind = Literal["empty", "safetensors", "TorchScript", "torch.export", "torch", "unknown"]
+Kind = Literal["empty", "safetensors", "TorchScript", "torch.export", "torch", "damaged", "unknown"]
+
+DAMAGED = (
+    "is cut off or damaged: it begins as what torch saves, and its end is missing; copy or download it again"
+)
+"""What is wrong with a file of the kind "damaged"."""
 
 PICKLE = b"\x80"
 """How a file of torch.save before torch 1.6 begins."""
+
+ARCHIVE = b"PK\x03\x04"
+"""How one begins since then; its table of contents stands at its end."""
 
 UNPACKED, SPARE = 4, 1 << 24
 """An archive becomes at most so many times as large, and so many bytes more: torch compresses code alone."""
 
 
 def kind_of(path: Path) -> Kind:
-    """Tell what wrote a file; "torch" is torch.save, of weights, of a network or of anything else.
+    """Tell what wrote a file; "torch" is torch.save, of weights, of a network or of anything else, "damaged" an archive without its end.
 
     Nothing in the file is run or unpickled.
 
@@ -40,7 +48,7 @@ def kind_of(path: Path) -> Kind:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError):
-        return "unknown"
+        return "damaged" if start.startswith(ARCHIVE) else "unknown"
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > UNPACKED * path.stat().st_size + SPARE:
         raise UserError(

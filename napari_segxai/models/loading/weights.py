@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from napari_segxai.core.errors import UserError, reason_of
-from napari_segxai.models.loading.file_kinds import kind_of
+from napari_segxai.models.loading.file_kinds import DAMAGED, kind_of
 from napari_segxai.models.loading.torch_file import ForeignObjects, read_torch_file
 
 OTHER_KINDS = {
+    "damaged": DAMAGED,
     "empty": "cannot be read as weights (the file is empty); save the network's state_dict() again",
     "TorchScript": "is a whole TorchScript network, no weights; load this file itself, with its card beside it",
     "torch.export": "is a program of torch.export, no weights; save the network's state_dict()",

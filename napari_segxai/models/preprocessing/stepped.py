@@ -126,6 +126,11 @@ def _volume(card: ModelCard, image: Image) -> Stepped:
     return _before_grid(card, image, turned, whole)
 
 
+def has_colors(array: np.ndarray) -> bool:
+    """Tell whether the channels (channels, *spatial) of what should be gray differ."""
+    return any(not np.array_equal(array[0], one, equal_nan=array.dtype.kind == "f") for one in array[1:])
+
+
 def _before_grid(card: ModelCard, image: Image, turned: np.ndarray, placement: Placement) -> Stepped:
     array, notes = finite(_as_read(card, turned), image.name)
     array = placement.cropped(array)

@@ -91,11 +91,14 @@ def test_weights_are_asked_about_tried_and_saved_as_a_folder_that_is_remembered(
     wait(dialog.use_button.isEnabled)
     dialog.try_button.click()
     wait(lambda: "Trial on triangle_1, pixels drawn: cloth: " in dialog.said.text())
-    assert dialog.said.text().endswith("The network saw values from 0 to 1.")
+    assert "The network saw values from 0 to 1." in dialog.said.text()
     (trial,) = [layer for layer in viewer.layers if layer.name.startswith("trial: ")]
     assert trial.name == "trial: last"
     assert (trial.data == dialog.model.predict(panel.image_box.image())).all()
     assert dialog.forms.isHidden()  # so that it is seen
+    red, green, blue = (round(255 * float(part)) for part in trial.get_color(1)[:3])
+    assert f'color: #{red:02x}{green:02x}{blue:02x}">■</span> cloth' in dialog.legend.text()
+    assert dialog.legend.isVisibleTo(dialog)
     dialog.form_button.click()
     assert dialog.forms.isVisibleTo(dialog)
     monkeypatch.setattr(

@@ -23,6 +23,7 @@ from napari_segxai.gui.script.write import model_lines
 from napari_segxai.models.loading.signature import arguments_of
 from napari_segxai.models.loading.weight_shapes import shapes_of
 from napari_segxai.models.partial_card import CardIncomplete
+from napari_segxai.models.registry import stored_card
 from napari_segxai.models.zoo.unet import UNet
 
 ZOO = "napari_segxai.models.zoo.unet:UNet"
@@ -367,3 +368,14 @@ def test_weights_in_several_files_open_by_their_index_or_any_of_them(tmp_path):
     (tmp_path / parts[0]).unlink()
     with pytest.raises(sx.UserError, match="1 of 2 files of weights are missing"):
         sx.load_model(index, architecture="napari_segxai.models.zoo.unet:UNet", card=fields)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".tar", ".bin"])
+def test_a_file_that_is_cut_off_is_said_to_be_before_anything_is_asked_about_it(tmp_path, suffix):
+    whole, cut = tmp_path / "whole.pth", tmp_path / f"cut{suffix}"
+    torch.save({"conv.weight": torch.ones(2, 1, 3, 3)}, whole)
+    cut.write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(sx.UserError, match="is cut off or damaged.*copy or download it again"):
+        stored_card(cut)
+    with pytest.raises(sx.UserError, match="is cut off or damaged"):
+        sx.load_model(cut, architecture="napari_segxai.models.zoo.unet:UNet")

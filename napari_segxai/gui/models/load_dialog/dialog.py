@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
-from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDialog,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_segxai.core.errors import UserError, ended, plain
 from napari_segxai.core.progress import Step, Steps
@@ -97,6 +106,10 @@ class LoadDialog(QDialog):
         self.network.setVisible(self.is_weights)
         self.said = Words(4, grows=False)
         self.said.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.legend.setWordWrap(True)
+        self.legend.hide()
         self.try_button = _button("Try", "Predict the image of the dock, and show the labels in the viewer.")
         self.form_button = _button("Back to the form", "Show the form again.")
         self.save_button = _button(
@@ -123,6 +136,7 @@ class LoadDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(self.forms, 1)
         layout.addWidget(self.said)
+        layout.addWidget(self.legend)
         layout.addLayout(buttons)
         self._size = QSize(SIZE[0] if self.is_weights else SIZE[0] // 2, SIZE[1])
         self.resize(self._size)
@@ -310,19 +324,26 @@ class LoadDialog(QDialog):
             return
         shown.image.keep()
 
-        def make() -> Steps[tuple[np.ndarray, tuple[float, float]]]:
+        def make() -> Steps[tuple[np.ndarray, tuple[float, float], list[str]]]:
             yield Step(0, 1, "trial prediction")
-            seen = model.prepare(shown.image, shown.slice).tensor
-            return model.predict(shown.image, slice=shown.slice), (seen.min().item(), seen.max().item())
+            prepared = model.prepare(shown.image, shown.slice)
+            seen, notes = prepared.tensor, [note for note in prepared.notes if note not in model.notes]
+            return (
+                model.predict(shown.image, slice=shown.slice),
+                (seen.min().item(), seen.max().item()),
+                notes,
+            )
 
         def done(outcome: Outcome) -> None:
             self._enable()
             if outcome.result is None:
                 self._say(f"⚠ {_reason(outcome)}")
                 return
-            prediction, (least, most) = outcome.result
+            prediction, (least, most), notes = outcome.result
             said = self.trial.show(prediction, shown.image, model)
-            self._say(f"{said} The network saw values from {least:.3g} to {most:.3g}.")
+            noted = "".join(f" ⚠ {ended(note)}" for note in notes)
+            self._say(f"{said} The network saw values from {least:.3g} to {most:.3g}.{noted}")
+            self.legend.setText(self.trial.legend)
             self.fold(True)
 
         self.try_button.setEnabled(False)
@@ -337,6 +358,7 @@ class LoadDialog(QDialog):
             self._size = self.size()
         self.forms.setVisible(not folded)
         self.form_button.setVisible(folded)
+        self.legend.setVisible(folded)
         if folded:
             self.layout().activate()
             self.resize(self.width(), self.minimumSizeHint().height())

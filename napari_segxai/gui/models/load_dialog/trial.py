@@ -8,6 +8,7 @@ from weakref import ref
 import numpy as np
 
 from napari_segxai.core import orientation
+from napari_segxai.gui.viewer.legend import label_legend
 from napari_segxai.io.layer_data import layer_metadata, layer_transform
 from napari_segxai.io.placing import on_axes_of_layer
 
@@ -25,6 +26,11 @@ SHOWN = 8
 class Trial:
     """The layer of a trial; there is one at most, and none once it is removed.
 
+    Attributes
+    ----------
+    legend
+        Which colour is which label, as rich text.
+
     Parameters
     ----------
     viewer
@@ -34,6 +40,7 @@ class Trial:
     def __init__(self, viewer: Viewer):
         self.viewer = viewer
         self._layer: ref[Labels] | None = None
+        self.legend = ""
 
     def show(self, prediction: np.ndarray, image: Image, model: SegmentationModel) -> str:
         """Show a prediction on the image, in the place of the one before; returns what was drawn, in a sentence."""
@@ -51,6 +58,7 @@ class Trial:
             **{**layer_transform(image), **placed},
         )
         self._layer = ref(layer)
+        self.legend = label_legend(layer, model.labels[1 : SHOWN + 1])
         return _in_words(drawn, image, model.labels)
 
     def remove(self) -> None:
