@@ -375,7 +375,7 @@ def test_a_file_that_is_cut_off_is_said_to_be_before_anything_is_asked_about_it(
     whole, cut = tmp_path / "whole.pth", tmp_path / f"cut{suffix}"
     torch.save({"conv.weight": torch.ones(2, 1, 3, 3)}, whole)
     cut.write_bytes(whole.read_bytes()[:-100])
-    with pytest.raises(sx.UserError, match="is cut off or damaged.*copy or download it again"):
+    with pytest.raises(sx.UserError, match=r"is cut off or damaged.*copy or download it again"):
         stored_card(cut)
     with pytest.raises(sx.UserError, match="is cut off or damaged"):
         sx.load_model(cut, architecture="napari_segxai.models.zoo.unet:UNet")

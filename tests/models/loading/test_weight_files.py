@@ -89,7 +89,7 @@ WHOLE = {
     "cut off": (
         lambda p: (torch.save(point().state_dict(), p), p.write_bytes(p.read_bytes()[:600])),
         ["damaged"],
-        ["TorchScript"],
+        ["cut off"],
     ),
 }
 
