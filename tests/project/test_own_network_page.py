@@ -43,5 +43,5 @@ def test_wrappers_of_the_page():
     torch.testing.assert_close(drawn[0, :, 0], first)
     read = np.abs(ex.map).sum((1, 2)) > 0
     assert read[1:6].all()  # slice 3 and two neighbours on either side
-    rise = sx.explain(names["model"], volume, "organ", "rise", parameters={"masks": 8})
+    rise = sx.explain(names["model"], volume, "organ", "rise", masks=8)
     assert rise.map.shape == volume.array.shape
