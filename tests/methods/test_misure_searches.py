@@ -121,6 +121,29 @@ def test_the_smaller_of_two_searches_is_taken_and_both_are_told():
     assert any(results["ratio_mask"] == pytest.approx(value) for value in front["ratio"])
 
 
+def test_a_stop_during_the_descent_or_the_repeats_keeps_the_smallest_region_so_far():
+    array = np.full((GRID, GRID), 0.2, np.float32)
+    for part in (FIRST, SECOND, OBJECT):
+        array[part] = 1
+    model = sx.load_model(TwoPatches(both=False, all_pixels=True), card=card())
+    steps = sx.explain_steps(
+        model, sx.Image(array), "object", "misure", kernel=3, search="smallest", iterations=8, alternatives=0
+    )
+    least = None
+    for step in steps:
+        found = step.partial() if step.partial is not None else None
+        if found is None or "dice_explained" not in found.record.results or step.note.startswith("stage 1"):
+            continue
+        if "minimally_sufficient_region" not in found.masks:
+            continue
+        size = int(found.masks["minimally_sufficient_region"].sum())
+        assert least is None or size <= least, step.note
+        assert found.record.results["dice_explained"] >= 0.9
+        least = size
+    assert least is not None
+    assert least < 100
+
+
 def test_an_object_drawn_without_any_image_needs_nothing_of_it():
     class Stubborn(nn.Module):
         def forward(self, x):
@@ -132,6 +155,8 @@ def test_an_object_drawn_without_any_image_needs_nothing_of_it():
     found = sx.explain(sx.load_model(Stubborn(), card=card()), sx.Image(array), "object", "misure")
     assert not found.masks["minimally_sufficient_region"].any()
     assert found.record.results["answer"].startswith("Nothing of the image has to be seen")
+    assert any("with all of the image hidden" in text for text in found.record.warnings)
+    assert not any("gradient" in text for text in found.record.warnings)
 
 
 def test_a_region_that_is_a_pattern_of_the_filling_is_told():

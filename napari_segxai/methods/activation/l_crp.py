@@ -146,6 +146,7 @@ def l_crp(question: Question, options: Options) -> Steps[Finding]:
         curves={"channels": table, "strongest": strongest},
         galleries=crops.galleries(),
         warnings=warnings,
+        why_zero=f"none of the relevance that passes through {name} reaches the input.",
     )
 
 

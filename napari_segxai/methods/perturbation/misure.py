@@ -43,6 +43,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
@@ -207,13 +209,22 @@ def _look_once_more(
             f"nothing could be pruned: a mask value falls by about lr in a step, so that it takes "
             f"{math.ceil((1 - options.clamp) / options.lr)} iterations or more to remove a pixel."
         )
-    if not bool(result.masks[MINIMAL].any()):
-        result.warnings.append("pruning removed the whole mask; lower lr or lam.")
-    elif explained < options.tau:
+    if bool(result.masks[MINIMAL].any()) and explained < options.tau:
         result.warnings.append(
             f"the minimal region explains a Dice of {explained:.3f} only, below tau {options.tau:g}, so that it is not "
             "sufficient; lower lr or lam, or trust the sufficient region."
         )
+
+
+def _showing(steps: Steps[Finding], shown: Finding) -> Steps[Finding]:
+    """Run steps that, while they go on, show another result than their own."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as ended:
+                return ended.value
+            yield replace(step, partial=lambda: shown)
 
 
 def _repeat(pruning: Pruning, result: Finding) -> Steps[None]:
@@ -223,7 +234,7 @@ def _repeat(pruning: Pruning, result: Finding) -> Steps[None]:
     for k in range(pruning.options.repeats):
         drawn = np.random.default_rng([question.seed, k]).standard_normal(question.input.shape, np.float32)
         noise = torch.from_numpy(drawn).to(question.device)
-        again = yield from pruning.run(question.input + NOISE * span * noise)
+        again = yield from _showing(pruning.run(question.input + NOISE * span * noise), result)
         regions.append(again.masks[MINIMAL])
     if len(regions) == 1:
         return

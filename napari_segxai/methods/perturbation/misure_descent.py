@@ -90,12 +90,17 @@ def descend_steered(
     options: Settings,
     sufficient: Tensor,
     image: Tensor,
-    report: Callable[[Tensor], Finding],
+    report: Callable[[Descent], Finding],
 ) -> Steps[Descent]:
     """Prune with a lambda that grows while the region suffices and falls when it does not.
 
     It is a share of the region instead of the image, so that small objects are pruned as large ones are. The mask's values
     do not count: what is not 0 is shown whole. The smallest region that sufficed is returned; `sufficient` if none did.
+
+    Parameters
+    ----------
+    report
+        Makes a partial result of what is found so far.
     """
     mask, spread, inputs, loss, after = _set_up(question, seen, options, sufficient, image)
     price = SizeAndVariation(
@@ -118,7 +123,7 @@ def descend_steered(
             after=after,
             price=price,
             note=f"descent, after {len(losses)} of {options.iterations}: step",
-            partial=lambda: report(best.values),
+            partial=lambda: report(best),
         )
         losses.extend(found.tolist())
         kept = spread(mask.detach())[0, 0] * sufficient > 0
@@ -130,7 +135,7 @@ def descend_steered(
             best.values, best.dice, fewest = kept.float(), value, size
         price.price *= UP if value >= options.tau else DOWN
         yield question.step(
-            f"descent, {len(losses)} of {options.iterations}: region tested", lambda: report(best.values)
+            f"descent, {len(losses)} of {options.iterations}: region tested", lambda: report(best)
         )
     best.losses = losses
     return best

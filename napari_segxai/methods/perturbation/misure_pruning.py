@@ -70,8 +70,17 @@ class Pruning:
                 region.kept.float(), region.dice, curves={"pareto": self._pareto(region.tested)}
             )
         descent = yield from descend_steered(
-            self.question, self.seen, self.options, self.sufficient, image, self.report
+            self.question,
+            self.seen,
+            self.options,
+            self.sufficient,
+            image,
+            lambda found: self._smaller(region, found),
         )
+        return self._smaller(region, descent)
+
+    def _smaller(self, region: Elimination, descent: Descent) -> Finding:
+        """Report the smaller of two regions, and the numbers of both."""
         sizes = [self._size(region.kept), self._size(descent.values > 0)]
         numbers = {
             "ratio_elimination": sizes[0],
@@ -114,6 +123,11 @@ class Pruning:
                 **(numbers or {}),
             },
             warnings=list(found.warnings),
+            why_zero=(
+                "pruning removed the whole mask; lower lr or lam."
+                if self.options.search == "paper"
+                else "the network draws the object with all of the image hidden."
+            ),
         )
 
     def _eliminated(self, image: Tensor) -> Steps[Elimination]:
