@@ -29,6 +29,8 @@ class Column:
         Which end is better; None where neither is.
     meaning : str
         What it says.
+    control_of : str
+        The column whose control it is, with which it shares a scale; "" for none.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Column:
     unit: str = ""
     better: Better | None = None
     meaning: str = ""
+    control_of: str = ""
 
     @property
     def axis(self) -> str:

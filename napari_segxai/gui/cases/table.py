@@ -120,15 +120,21 @@ class TableModel(QAbstractTableModel):
         return self._whole[column]
 
     def share(self, row: int, column: str) -> float | None:
-        """Return what a measured number is of the largest magnitude of its column; None for words, counts and numbers of units."""
+        """Return what a measured number is of the largest magnitude of its column and of its controls; None for words, counts and numbers of units."""
         value = self.frame.rows[row].get(column)
         if not isinstance(value, float) or not math.isfinite(value):
             return None
         if column not in self._ends:
-            held = self.frame.numbers(column) if column in self.frame.numeric else np.arange(0)
-            known = held[np.isfinite(held)]
-            self._ends[column] = float(np.abs(known).max()) if known.size else 0.0
+            held = [self.frame.numbers(one) for one in self._compared(column)]
+            known = np.concatenate([np.arange(0), *held])
+            self._ends[column] = float(np.abs(known[np.isfinite(known)]).max(initial=0))
         return value / self._ends[column] if self._ends[column] else None
+
+    def _compared(self, column: str) -> list[str]:
+        """Return the columns of numbers whose bars are as long as those of a column for the same number."""
+        frame = self.frame
+        of = frame.describes(column).control_of or column
+        return [one for one in frame.numeric if of in (one, frame.describes(one).control_of)]
 
     def as_csv(self) -> str:
         """Return the rows that are shown, in their order, with all digits."""

@@ -92,6 +92,8 @@ def test_a_survey_from_the_folder_to_the_layer(dock, folders, tmp_path, viewer, 
     assert heads["iou"][0].replace("\xa0", " ") == "IoU ↑"
     assert heads["iou"][1].startswith("iou (higher is better)\nIoU of the unit's highest activations")
     assert heads["control_iou"][1].startswith("control_iou\ncontrol of iou: ")
+    row = dock.results.frame.rows[0]
+    assert table.share(0, "control_iou") == row["control_iou"] / row["iou"] < 1  # one scale for both bars
     for k, name in enumerate(heads):  # numbers that came after the first partial result are not cut
         wide = dock.results.table.fontMetrics().horizontalAdvance(table.text(0, name))
         assert dock.results.table.columnWidth(k) > wide

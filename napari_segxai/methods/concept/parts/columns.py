@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from napari_segxai.core.column import Column
 from napari_segxai.core.column import titled as column
+
+
+def control(name: str, of: str, meaning: str, unit: str = "") -> Column:
+    """Return a column that is the control of another one."""
+    return replace(column(name, f"control of {of}: {meaning}", unit), control_of=of)
+
 
 CASE = (
     column("case", "id of the case"),
@@ -36,8 +45,8 @@ PROBED = (
         "",
         "higher",
     ),
-    column("accuracy_shuffled", "control of accuracy: the mean of shuffled concepts"),
-    column("accuracy_place", "control of accuracy: place and size of the regions alone"),
+    control("accuracy_shuffled", "accuracy", "the mean of shuffled concepts"),
+    control("accuracy_place", "accuracy", "place and size of the regions alone"),
     column(
         "accuracy_p",
         "share of all concepts, shuffled ones and this, that are told as well, in [0, 1]",
@@ -48,9 +57,10 @@ PROBED = (
         "dice_lost",
         "what the prediction loses of its Dice without the direction: 1 at most, below 0 where it gains; empty where it was not taken away",
     ),
-    column(
+    control(
         "dice_lost_shuffled",
-        "control of dice_lost: the most that is lost without one of 9 directions of shuffled concepts (of `ace`: by chance)",
+        "dice_lost",
+        "the most that is lost without one of 9 directions of shuffled concepts (of `ace`: by chance)",
     ),
     column(
         "derivative", "how much the label's score rises along the direction: mean over the cases", "logits"
@@ -62,7 +72,7 @@ PROBED = (
         "lower",
     ),
     column("tcav", "share of the cases in which the derivative is above 0, in [0, 1]"),
-    column("tcav_shuffled", "control of tcav: the mean of shuffled concepts"),
+    control("tcav_shuffled", "tcav", "the mean of shuffled concepts"),
     column("tcav_shuffled_sd", "standard deviation of tcav over shuffled concepts"),
     column("cases", "in which the label is drawn and the concept is there", "cases"),
 )
@@ -111,8 +121,8 @@ NETWORK_DISSECTION = (
         "higher",
     ),
     column("ceiling", "the highest IoU that any unit could have with this threshold, in [0, 1]"),
-    column("control_iou", "control of iou: the best that masks reach that say nothing"),
-    column("control_auc", "control of auc: the best that masks reach that say nothing"),
+    control("control_iou", "iou", "the best that masks reach that say nothing"),
+    control("control_auc", "auc", "the best that masks reach that say nothing"),
     column("beyond_control", "whether IoU and AUC are both above their controls, and AUC above .5"),
     column(
         "score", "IoU (or AUC) by which the unit was chosen, on the other half of the subjects", "", "higher"
@@ -136,13 +146,14 @@ NMF_CONCEPTS = (
         "dice_lost",
         "what the prediction loses of its Dice without this concept alone: 1 at most, below 0 where it gains",
     ),
-    column(
+    control(
         "control_lost",
-        "control of dice_lost: the most that is lost when as much is taken in channels by chance",
+        "dice_lost",
+        "the most that is lost when as much is taken in channels by chance",
     ),
     column("beyond_control", "whether more is lost than by chance"),
     column("on_label", "share of the concept that lies on the label as predicted, in [0, 1]"),
-    column("label_share", "control of on_label: the share of the cells that the label fills"),
+    control("label_share", "on_label", "the share of the cells that the label fills"),
     column(
         "agreement",
         "cosine with the most similar concept of one half of the subjects alone, in [0, 1]",
@@ -163,7 +174,7 @@ CONCEPT_GRAPH = (
         "higher",
     ),
     column("bypass", "the same with no unit of the start's layer left: what goes past that layer"),
-    column("control", "control of kept: as many other units of the layer, by chance"),
+    control("control", "kept", "as many other units of the layer, by chance"),
     column(
         "strength",
         "(kept - bypass) / (1 - bypass): 1 at most; empty where nearly all goes past the layer",
@@ -179,7 +190,7 @@ CONCEPT_GRAPH = (
     column("units", "their numbers, from 0"),
     column("label", "the label that the map of the group separates best"),
     column("ability", "how well: Dice, in [0, 1]", "", "higher"),
-    column("ability_elsewhere", "control of ability: for the same mask moved by half the image"),
+    control("ability_elsewhere", "ability", "for the same mask moved by half the image"),
 )
 
 NEAREST_EXAMPLES = (
@@ -229,7 +240,7 @@ ACTIVATION_MAXIMIZATION = (
     column("case", "where that is"),
     column("mean", "mean answer over the folder", "activation"),
     column("deviation", "standard deviation of the answers over the folder", "activation"),
-    column("random", "control of made: the highest answer to noise of the same contrast", "activation"),
+    control("random", "made", "the highest answer to noise of the same contrast", "activation"),
 )
 
 BOTTLENECK_MAP = (
@@ -261,7 +272,7 @@ EMERGENT_LANGUAGE = (
         "higher",
     ),
     column("possible", "all there is to tell of the fact", "bits"),
-    column("shuffled", "control of bits: the mean of shuffled sentences", "bits"),
+    control("shuffled", "bits", "the mean of shuffled sentences", "bits"),
     column("beyond", "bits less shuffled", "bits", "higher"),
     column("beyond_control", "whether more is told than in all but 5 % of the shuffles"),
     column("learnt_on", "whether the language was learnt on this case"),
@@ -292,12 +303,12 @@ SEGMENTATION_ABILITY = (
         "higher",
     ),
     *OVER_CASES,
-    column("control", "control of ability: for the object of another case"),
+    control("control", "ability", "for the object of another case"),
     column("truth_ability", "the same for the truth; empty without one", "", "higher"),
     column(
         "rank_correlation", "rank correlation of ability and the Dice of the case with its truth, in [-1, 1]"
     ),
-    column("size_correlation", "control of rank_correlation: that of the object's size and the Dice"),
+    control("size_correlation", "rank_correlation", "that of the object's size and the Dice"),
     column("unit", "the unit of the layer that separates best alone, from 0"),
     column("unit_ability", "its ability; the best of many, so higher by chance as well", "", "higher"),
 )
