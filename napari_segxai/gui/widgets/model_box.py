@@ -26,7 +26,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.text_table import counted
 from napari_segxai.gui.models import recent
 from napari_segxai.gui.models.load_dialog.dialog import LoadDialog
-from napari_segxai.gui.models.load_dialog.trust import is_allowed
+from napari_segxai.gui.models.load_dialog.trust import is_allowed, says_yes
 from napari_segxai.gui.models.store import Entry, ModelStore
 from napari_segxai.gui.viewer.displayed import DisplayedImage, displayed_image
 from napari_segxai.gui.widgets.fields import plain_label, tip
@@ -220,9 +220,15 @@ class ModelBox(QWidget):
         self.ensure_loaded()
 
     def _on_loaded(self, entry: Entry) -> None:
-        if entry is self._entry:
-            self._tell()
-            self.changed.emit()
+        if entry is not self._entry:
+            return
+        untrusted, entry.untrusted = entry.untrusted, None  # it is asked once, in one dock
+        if untrusted is not None and self._by_user and says_yes(self, untrusted):
+            entry.trust, entry.failed = True, ()
+            self.ensure_loaded()
+            return
+        self._tell()
+        self.changed.emit()
 
     def _tell(self) -> None:
         """Say what the chosen model is, and what does not fit."""

@@ -124,6 +124,25 @@ def test_weights_are_asked_about_tried_and_saved_as_a_folder_that_is_remembered(
     wait(panel._all_shown)
 
 
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_package_whose_code_is_named_by_its_description_alone_is_asked_about_once(
+    viewer, open_panel, wait, monkeypatch, yes
+):
+    asked = []
+    answer = QMessageBox.StandardButton.Yes if yes else QMessageBox.StandardButton.No
+    monkeypatch.setattr(QMessageBox, "question", lambda *said: asked.append(said[2]) or answer)
+    panel = open_panel()
+    wait(lambda: panel.model_box.entry is not None)
+    panel.model_box.open_asking(Path(__file__).parents[2] / "data" / "bioimageio" / "cells")
+    wait(lambda: bool(asked))
+    assert "unet.py" in asked[0]
+    if yes:
+        wait(lambda: panel.model_box.entry.model is not None)
+    else:
+        assert "would run the module 'unet'" in panel.model_box.problem
+    assert len(asked) == 1
+
+
 def test_a_cancel_leaves_no_layer_and_no_model(viewer, asked, wait, weights):
     panel, dialog = asked(weights)
     entries = list(panel.model_box.entries)
