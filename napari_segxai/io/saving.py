@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +31,9 @@ try:
 except ImportError:  # Windows; there two programs that save to one folder are not told of each other
     fcntl = None  # type: ignore[assignment]
 
+
+PATIENCE = 2.0
+"""Seconds that are waited for another program that saves to the same folder: one that was stopped may be about to end."""
 
 PLAN = "plan.json"
 
@@ -371,14 +375,20 @@ def _alone(folder: Path) -> Generator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another program is saving to {folder}; wait, or choose another folder."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"another program is saving to {folder}; wait, or choose another folder."
+                    ) from None
+                time.sleep(0.02)
+                continue
+            except OSError:
+                pass  # a file system without locks
+            break
         yield
     finally:
         os.close(handle)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,7 +292,9 @@ def test_a_disk_that_is_really_full(small_disk, results, tmp_path):
     assert not (small_disk / "new").exists()
 
 
-def test_two_programs_do_not_save_to_one_folder(tmp_path, results):
+def test_two_programs_do_not_save_to_one_folder(tmp_path, results, monkeypatch):
+    monkeypatch.setattr(saving, "PATIENCE", 0.1)
+
     def write(new: Path) -> dict:
         with pytest.raises(UserError, match="another program is saving"):
             results[0].save(tmp_path, overwrite=True)
@@ -363,3 +366,15 @@ def test_saving_where_no_folder_can_be_opened_and_what_is_read_not_synced(tmp_pa
     for one in results[:2]:
         one.save(tmp_path / "out", overwrite=True)
         assert belongs_together(tmp_path / "out", {}) == one.record.method
+
+
+def test_a_save_that_is_about_to_end_is_waited_for(tmp_path):
+    if saving.fcntl is None:
+        pytest.skip("no locks")
+    handle = os.open(tmp_path, os.O_RDONLY)
+    saving.fcntl.flock(handle, saving.fcntl.LOCK_EX)
+    ending = threading.Timer(0.2, os.close, [handle])
+    ending.start()
+    save_folder(tmp_path, lambda new: (new / "a").write_bytes(b"1") and {"kind": "sweep"}, overwrite=True)
+    ending.join()
+    assert (tmp_path / "a").read_bytes() == b"1"
