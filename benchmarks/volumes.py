@@ -2,7 +2,7 @@
 
 Every measurement runs in a process of its own. Memory is the most that the process held, the image among it, less the most that it held
 when the network ran on an image of two windows, in float32 copies of the volume (Linux alone tells it). Writes
-benchmarks/results/volumes.md.
+benchmarks/results/volumes.md; with --only, one row of it anew.
 
     python benchmarks/volumes.py [--shape 300 512 512] [--window 96 96 96] [--only prediction] [--light]
 """
@@ -30,7 +30,7 @@ WHAT = {
     "prediction": "the whole volume",
     "hires": "Seg-HiRes-Grad-CAM of one organ at the bottleneck",
     "hires-last": "Seg-HiRes-Grad-CAM of one organ at the last network layer",
-    "occlusion": "occlusion of one organ, boxes of 32 cells",
+    "occlusion": "occlusion of one organ, boxes of 64 cells",
 }
 
 ORGAN = 0.05
@@ -123,11 +123,12 @@ def measure(
     before = held("VmHWM")
     image = sx.Image(volume(shape), name="volume")
     forget_peak()
-    start = time.perf_counter()
+    start, computing = time.perf_counter(), time.process_time()
     found = run(model, what, image)
     engine = {} if found is None else found.record.engine
     return {
         "seconds": time.perf_counter() - start,
+        "computing": time.process_time() - computing,
         "volumes": (held("VmHWM") - before) / (4 * image.array.size),
         "run": engine.get("windows_run", 0),
         "in_all": engine.get("windows_in_all", 0),
@@ -140,9 +141,15 @@ def run(model: sx.SegmentationModel, what: str, image: sx.Image) -> sx.Explanati
         model.predict(image)
         return None
     if what == "occlusion":
-        return sx.explain(model, image, "organ", what, device="cpu", patch=32, stride=32)
+        return sx.explain(model, image, "organ", what, device="cpu", patch=64, stride=64)
     layer = "last" if what.endswith("last") else "bottleneck"
     return sx.explain(model, image, "organ", "seg-hires-grad-cam", device="cpu", layer=layer)
+
+
+def rows_so_far() -> dict[str, str]:
+    """Return the rows of the table as it stands, by what was measured."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
+    return {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
 
 
 def main() -> None:
@@ -158,7 +165,7 @@ def main() -> None:
         print(json.dumps(measure(asked.only, tuple(asked.shape), tuple(asked.window), network)))
         return
     sizes = [" ".join(map(str, values)) for values in (asked.shape, asked.window)]
-    rows = []
+    rows = rows_so_far() if asked.only else {}
     for what in [asked.only] if asked.only else WHAT:
         command = [sys.executable, __file__, "--alone", "--only", what]
         command += ["--light"] * asked.light
@@ -166,14 +173,16 @@ def main() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         windows = f"{found['run']} of {found['in_all']}" if found["in_all"] else ""
-        rows.append(f"| {WHAT[what]} | {found['seconds']:.0f} | {found['volumes']:.1f} | {windows} |")
-        print(rows[-1], flush=True)
-    if asked.only or asked.light:
+        figures = f"{found['seconds']:.0f} | {found['computing']:.0f} | {found['volumes']:.1f}"
+        rows[WHAT[what]] = f"| {WHAT[what]} | {figures} | {windows} |"
+        print(rows[WHAT[what]], flush=True)
+    if asked.light:
         return
     said = (
         f"int16 volume of {sizes[0]}, windows of {sizes[1]} at half their size, three labels; torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, {platform.machine()}. Memory: the most that was held beyond two windows in the network, in "
-        "float32 copies of the volume; the labels' logits are three of them, the image half of one."
+        "float32 copies of the volume; the labels' logits are three of them, the image half of one. Computing: of both cores together. "
+        "Windows: those that ran, of those that would if every window ran anew for each box."
     )
     RESULTS.write_text(
         "\n".join(
@@ -182,9 +191,9 @@ def main() -> None:
                 "",
                 said,
                 "",
-                "| what | time, s | memory, volumes | windows run |",
-                "| --- | ---: | ---: | ---: |",
-                *rows,
+                "| what | time, s | computing, s | memory, volumes | windows run |",
+                "| --- | ---: | ---: | ---: | ---: |",
+                *[rows[name] for name in WHAT.values() if name in rows],
                 "",
             ]
         ),

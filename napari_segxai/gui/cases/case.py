@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from napari_segxai.gui.viewer.lifetime import Tasks
     from napari_segxai.gui.worker import Outcome
 
+AT_ONCE = 2
+"""Pieces that are read at the same time: unpacking takes most of it, and leaves other threads free."""
+
 BEGUN = 3
 """Milliseconds after which a thread that reads has begun: napari starts it with a timer of one."""
 
@@ -32,6 +36,14 @@ Key = tuple[str, ...]
 
 Slot = tuple[str, str, int]
 """Which piece of a case, what the layer is of it, and which of several."""
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A piece that is being read, and what came of it; None until then."""
+
+    piece: Piece
+    outcome: Outcome | None = None
 
 
 class CaseView(QObject):
@@ -69,9 +81,11 @@ class CaseView(QObject):
         self._used: set[Slot] = set()
         self._names: dict[Slot, str] = {}
         self._pieces: deque[Piece] = deque()
+        self._reading: deque[_Reading] = deque()
+        """What is being read, in the order in which its layers are added."""
         self._waiting: deque[tuple[Slot, LayerData, tuple[int, int] | None]] = deque()
         """Layers that have been read, and the slice to show with each."""
-        self._is_reading = self._is_adding = False
+        self._is_adding = False
         self._failed: list[str] = []
         self._is_new_case = False
 
@@ -116,14 +130,24 @@ class CaseView(QObject):
         self._go_on()
 
     def _read(self) -> None:
-        """Read the next piece, while layers of the one before are added: both take a while with a volume."""
-        if self._pieces and self._asked is None and layers.is_open(self.viewer):
-            piece = self._pieces.popleft()
-            self._is_reading = True
-            self._tasks.beside(partial(_steps, piece), partial(self._on_read, piece))
+        """Read the next pieces, while layers of those before are added: both take a while with a volume."""
+        while self._pieces and self._asked is None and layers.is_open(self.viewer):
+            if sum(one.outcome is None for one in self._reading) == AT_ONCE:
+                break
+            reading = _Reading(self._pieces.popleft())
+            self._reading.append(reading)
+            self._tasks.beside(partial(_steps, reading.piece), partial(self._on_read, reading))
 
-    def _on_read(self, piece: Piece, outcome: Outcome) -> None:
-        self._is_reading = False
+    def _on_read(self, reading: _Reading, outcome: Outcome) -> None:
+        reading.outcome = outcome
+        while self._reading and (first := self._reading[0]).outcome is not None:
+            self._reading.popleft()
+            self._take(first.piece, first.outcome)
+        self._read()
+        QTimer.singleShot(BEGUN, self._go_on)
+
+    def _take(self, piece: Piece, outcome: Outcome) -> None:
+        """Let the layers of a piece wait for being added, or keep why it has none."""
         if outcome.error is not None:
             expected = isinstance(outcome.error, UserError | MemoryError)
             said = str(outcome.error)
@@ -136,8 +160,6 @@ class CaseView(QObject):
             own = place if goes else None
             self._waiting.append(((piece.name, role, count[role]), data, own))
             count[role] += 1
-        self._read()
-        QTimer.singleShot(BEGUN, self._go_on)
 
     def _go_on(self) -> None:
         """Add the layers that have been read, one for each turn of the window; then end, or begin what was asked for meanwhile."""
@@ -145,7 +167,7 @@ class CaseView(QObject):
             return
         if self._asked is not None or not layers.is_open(self.viewer):
             self._waiting.clear()
-            if not self._is_reading:
+            if not self._reading:
                 self._begin()
         elif self._waiting:
             slot, data, place = self._waiting.popleft()
@@ -157,7 +179,7 @@ class CaseView(QObject):
             if place is not None and layer.ndim > 2:
                 self._go_to(layer, *place)
             QTimer.singleShot(0, self._go_on)
-        elif not self._is_reading and self.is_busy:
+        elif not self._reading and self.is_busy:
             self._end()
 
     def _go_to(self, layer: Layer, axis: int, index: int) -> None:
