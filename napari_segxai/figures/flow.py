@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 WIDTH = 1.35
 """Of a tile, in inches."""
+
+CURVE = (2.1, 2.6)
+"""Least width and the height of a chart of curves, in inches."""
 
 MARK = "#d08000"
 """Colour of the frame around a tile that is marked."""
@@ -84,18 +89,27 @@ def draw_flow(
     names, labels = [plain(short(name)) for name, _ in layers], [plain(label) for label in labels]
     rows, columns = len(labels), len(layers)
     height = float(np.clip(WIDTH * size[0] / size[1], 0.7, 2.5)) + 0.42
-    figure = Figure(figsize=(0.6 + WIDTH * columns, 0.7 + height * rows + 2.6), dpi=110)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[height * rows + 0.7, 2.6])
+    width = 0.6 + WIDTH * columns
+    beside = max(1, min(len(curves), int(width / CURVE[0])))
+    below = CURVE[1] * math.ceil(len(curves) / beside)
+    figure = Figure(figsize=(width, 0.7 + height * rows + below), dpi=110)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[height * rows + 0.7, below])
     top, bottom = parts
     axes = top.subplots(rows, columns, squeeze=False)
-    top.subplots_adjust(left=0.05, right=0.995, top=1 - 0.5 / (height * rows + 0.7), bottom=0.04, wspace=0.06)
+    top.subplots_adjust(
+        left=max(0.05, 0.35 / width),
+        right=0.995,
+        top=1 - 0.5 / (height * rows + 0.7),
+        bottom=0.04,
+        wspace=0.06,
+    )
     for row, label, own, outline in zip(axes, labels, cells, outlines, strict=True):
         for axis, cell in zip(row, own, strict=True):
             _draw_cell(axis, cell, outline, size)
         row[0].set_ylabel(label, fontsize=9)
     for axis, name, (_, stage) in zip(axes[0], names, layers, strict=True):
         axis.set_title(f"{name}\n{stage}", fontsize=7)
-    _draw_curves(bottom, curves, labels, names)
+    _draw_curves(bottom, curves, labels, names, (width, below), beside)
     figure.suptitle(plain(title), fontsize=9, y=0.995)
     return figure
 
@@ -131,13 +145,30 @@ def _draw_curves(
     curves: Sequence[tuple[str, Sequence[Sequence[float]]]],
     labels: Sequence[str],
     names: Sequence[str],
+    size: tuple[float, float],
+    beside: int,
 ) -> None:
-    axes = figure.subplots(1, len(curves), squeeze=False)[0]
-    figure.subplots_adjust(left=0.05, right=0.995, top=0.86, bottom=0.36, wspace=0.18)
-    for axis, (title, lines) in zip(axes, curves, strict=True):
+    """Draw charts in rows of `beside`, on a part of the figure of `size` (width and height in inches)."""
+    (width, height), high = size, CURVE[1]
+    rows = round(height / high)
+    axes = figure.subplots(rows, beside, squeeze=False).ravel()
+    left = max(0.05 * width, 0.4)
+    gap = 0.35 / (width / beside)
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 0.12 / width,
+        top=1 - 0.45 / height,
+        bottom=0.95 / height,
+        wspace=gap,
+        hspace=1.1,
+    )
+    letters = int(width / beside / 0.065)
+    for axis in axes[len(curves) :]:
+        axis.set_visible(False)
+    for axis, (title, lines) in zip(axes, curves, strict=False):
         for label, values in zip(labels, lines, strict=True):
             axis.plot(values, marker="o", markersize=3, linewidth=1, label=label)
-        axis.set_title(title, fontsize=8)
+        axis.set_title("\n".join(textwrap.wrap(title, letters)), fontsize=8)
         axis.set_ylim(-0.03, 1.03)
         axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         axis.tick_params(axis="y", labelsize=6)

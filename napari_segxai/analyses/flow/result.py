@@ -388,11 +388,12 @@ def flow_figure(flow: Flow, *, common: bool = False, position: float | None = No
         emerged, row = flow.emergence(label), []
         for layer in flow.layers:
             tile = flow.tiles[label, layer.name]
+            inside = "–" if np.isnan(tile.energy_inside) else f"{tile.energy_inside:.2f}"
             row.append(
                 Cell(
                     cut(upright(tile.map, place, image), position),
                     limit(flow.tiles.values() if common else [tile]),
-                    f"max {tile.maximum:.2g}\ninside {tile.energy_inside:.2f} · Dice {tile.dice:.2f}",
+                    f"max {tile.maximum:.2g}\ninside {inside} · Dice {tile.dice:.2f}",
                     layer == emerged,
                 )
             )
