@@ -74,8 +74,8 @@ class Labeling:
         gradient tells the way even where the network is certain.
         """
         if self.thresholds is None:
-            others = [logits[:, k] for k in range(logits.shape[1]) if k != label]
-            return logits[:, label] - torch.stack(others).amax(0)
+            first, *others = [logits[:, k] for k in range(logits.shape[1]) if k != label]
+            return logits[:, label] - (torch.stack([first, *others]).amax(0) if others else first)
         if label:
             return 2 * (logits[:, label] - self._cut(label))
         return -torch.stack([self.margin(logits, k) for k in range(1, logits.shape[1])]).amax(0)

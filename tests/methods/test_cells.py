@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from napari_segxai.engine.masking.superpixels import (
     cell_masks,
     enlarged,
     honeycomb,
+    numbered,
+    piece_step,
     pieces_of_labels,
     superpixels,
 )
@@ -116,6 +119,67 @@ def test_superpixels_follow_the_image():
     assert not left & right
     volume = superpixels(np.random.default_rng(0).random((2, 10, 16, 16)).astype(np.float32), 20)
     assert volume.shape == (10, 16, 16)
+
+
+def test_the_order_of_three_channels_does_not_matter():
+    """They may be sequences of a scanner: none of them is red."""
+    channels = np.random.default_rng(0).random((3, 24, 24)).astype(np.float32)
+    channels[:, :, 11:] += np.array([1, 2, 3], np.float32)[:, None, None]
+    there, back = superpixels(channels, 8), superpixels(channels[::-1], 8)
+    np.testing.assert_array_equal(there, back)
+    labels = np.zeros((24, 24), np.uint8)
+    np.testing.assert_array_equal(
+        pieces_of_labels(channels, labels, 8), pieces_of_labels(channels[::-1], labels, 8)
+    )
+
+
+def test_large_superpixels_are_made_of_blocks():
+    assert piece_step((256, 256), 60) == 1
+    assert piece_step((256, 256), 20) == 2
+    assert piece_step((96, 96, 96), 60) == 1
+    assert piece_step((96, 96, 96), 20) == 2
+    assert piece_step((512, 512), 2) == 18
+    assert piece_step((6, 512, 512), 2) == 1  # a thin volume keeps its slices
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.random((4, 5)), np.ones((40, 40))) + rng.normal(0, 0.1, (160, 200))
+    question = SimpleNamespace(
+        grid=image.shape, input=torch.from_numpy(image)[None, None], device=torch.device("cpu")
+    )
+    assert piece_step(image.shape, 20) == 2
+    cells = cutting.cut(question, "superpixels", 20).numpy()
+    assert cells.shape == image.shape
+    blocks = cells.reshape(80, 2, 100, 2)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+    counts = np.bincount(cells.ravel())
+    assert counts.min() > 0
+    sums, squares = (np.bincount(cells.ravel(), values.ravel()) for values in (image, image**2))
+    within = (squares - sums**2 / counts).sum() / image.size
+    assert within < 0.3 * image.var()  # noise alone is about an eighth of it
+
+
+@pytest.mark.parametrize(("grid", "count"), [((50, 60), 40), ((20, 24, 22), 30), ((6, 32, 32), 80)])
+def test_places_are_in_the_cell_of_the_nearest_point(grid, count):
+    """Of all points of the lattice that have a cell; two can be equally near."""
+    area = math.prod(grid) / count
+    if len(grid) == 2:
+        width = math.sqrt(2 * area / math.sqrt(3))
+        sides, points = (width * math.sqrt(3), width), [(0, 0), (0.5, 0.5)]
+    else:
+        sides, points = ((4 * area) ** (1 / 3),) * 3, [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    steps = itertools.product(*(range(-1, n) for n in (10,) * len(grid)))
+    lattice = np.array([(np.add(step, point) + 0.25) * sides for step in steps for point in points])
+    places = np.stack(np.meshgrid(*[np.arange(n) + 0.5 for n in grid], indexing="ij"), -1)
+    cells = honeycomb(grid, count)
+    middles = np.array([places[cells == cell].mean(0) for cell in range(cells.max() + 1)])
+    owners = lattice[((middles[:, None] - lattice) ** 2).sum(-1).argmin(1)]
+    assert len(np.unique(owners.round(6), axis=0)) == len(owners)
+    apart = ((places[..., None, :] - owners) ** 2).sum(-1)
+    own = np.take_along_axis(apart, cells[..., None], -1)[..., 0]
+    np.testing.assert_allclose(own, apart.min(-1), atol=1e-9)
+
+
+def test_numbers_without_gaps():
+    assert numbered(np.array([[7, 2], [2, 9]])).tolist() == [[1, 0], [0, 2]]
 
 
 def test_shown_cells():

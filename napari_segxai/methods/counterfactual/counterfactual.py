@@ -39,6 +39,14 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, hide_behind
+from napari_segxai.engine.masking.superpixels import (
+    block_means,
+    cell_masks,
+    enlarged,
+    numbered,
+    piece_step,
+    superpixels,
+)
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.perturb import perturb, stream
@@ -136,6 +144,7 @@ class _Goal:
         self.vanish = options.goal == "vanish"
         predicted, pixels = question.predicted, question.pixels
         self.pixels = question.drawn_object() if self.vanish else pixels
+        self.places = self.pixels.flatten().nonzero()[:, 0]
         others = predicted & ~pixels
         self.within = ~others if bool(others.any()) else None
         self.bound = options.bound if options.bound is not None else 0.1 if self.vanish else 0.5
@@ -164,7 +173,7 @@ class _Goal:
 
     def loss(self, logits: Tensor, beyond: float = 0.0) -> Tensor:
         """How much is left to do: (N, labels, *grid) -> (N,), 0 where every pixel of M is as wanted."""
-        wins = self.question.margin(logits)[:, self.pixels]
+        wins = self.question.margin(logits.flatten(2).index_select(2, self.places))
         return ((wins if self.vanish else -wins) + beyond).clamp(min=0).mean(1)
 
 
@@ -180,17 +189,17 @@ def _by_segments(question: Question, options: Options, goal: _Goal) -> Steps[Fin
         hide = hide_behind(question.input, _mean_of_label(question))
     # Pieces that look like what replaces them already cannot change anything.
     unlike = (hide(torch.zeros_like(question.input[:, :1])) != question.input).any(1)[0]
-    free = torch.unique(pieces[goal.allowed & unlike]).tolist()
+    free = torch.bincount(pieces[goal.allowed & unlike]).nonzero()[:, 0].tolist()
     start = float(goal.loss(question.logits))
     effects = torch.zeros(count, device=question.device)
     chosen: list[int] = []
     history = [(goal.dice_before, start)]
 
     def keep(sets: Sequence[Sequence[int]]) -> Tensor:
-        kept = torch.ones(len(sets), count, device=question.device)
-        for row, pieces_out in enumerate(sets):
-            kept[row, list(pieces_out)] = 0
-        return kept[:, pieces][:, None]
+        kept = np.ones((len(sets), count), bool)
+        for row, pieces_out in zip(kept, sets, strict=True):
+            row[list(pieces_out)] = False
+        return cell_masks(kept, pieces)
 
     def finding() -> Finding:
         edited = hide(keep([chosen]))
@@ -255,22 +264,16 @@ def cut(tensor: Tensor, segments: int, compactness: float, inside: Tensor) -> Te
     Tensor
         (*grid): number of the piece, 0, 1, ...
     """
-    from skimage.segmentation import slic
+    grid = inside.shape
+    step = piece_step(grid, segments)
+    blocks = np.stack([block_means(_from_0_to_1(one.float().cpu().numpy()), step) for one in tensor])
+    pieces = enlarged(superpixels(blocks, segments, compactness), step, grid)
+    return torch.from_numpy(numbered(2 * pieces + inside.cpu().numpy())).to(tensor.device)
 
-    image = tensor.float().cpu().numpy()
-    flat = image.reshape(len(image), -1)
-    low, high = flat.min(1), flat.max(1)
-    shape = (-1,) + (1,) * (image.ndim - 1)
-    image = (image - low.reshape(shape)) / np.where(high > low, high - low, 1).reshape(shape)
-    pieces = slic(
-        np.moveaxis(image, 0, -1),
-        n_segments=segments,
-        compactness=compactness,
-        start_label=0,
-        channel_axis=-1,
-    )
-    _, numbers = np.unique(2 * pieces + inside.cpu().numpy(), return_inverse=True)
-    return torch.from_numpy(numbers.reshape(pieces.shape)).to(tensor.device)
+
+def _from_0_to_1(channel: np.ndarray) -> np.ndarray:
+    low, high = channel.min(), channel.max()
+    return (channel - low) / (high - low if high > low else 1)
 
 
 def _mean_of_label(question: Question) -> Tensor:

@@ -1,12 +1,13 @@
 """The digest of weights is that of the weights as they are now, however they were changed."""
 
+import numpy as np
 import pytest
 import torch
 from helpers.networks import card, planted_image
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.models.inference.weights import digest
+from napari_segxai.models.inference.weights import digest, fingerprint
 
 
 def network() -> nn.Module:
@@ -33,11 +34,23 @@ def swapped(module):
     module[3].bias.data.copy_(module[3].bias.data.flip(0))
 
 
+def filters_swapped(module):
+    """A large weight whose sum and sum of squares stay as they were."""
+    module[2].weight.data.copy_(module[2].weight.data.roll(1, 0))
+
+
+def by_the_last_digit(module):
+    values = module[2].weight.detach().numpy()
+    values[17, 3, 1, 2] = np.nextafter(values[17, 3, 1, 2], np.float32(9))
+
+
 def exchanged(module):
     module[3] = nn.Conv2d(64, 2, 1)
 
 
-@pytest.mark.parametrize("change", [step, through_data, through_numpy, swapped, exchanged])
+@pytest.mark.parametrize(
+    "change", [step, through_data, through_numpy, swapped, filters_swapped, by_the_last_digit, exchanged]
+)
 def test_a_digest_follows_the_weights(change):
     module = network()
     model = sx.load_model(module, card=card())
@@ -45,6 +58,31 @@ def test_a_digest_follows_the_weights(change):
     assert before == model.sha256 == digest(module)
     change(module)
     assert model.sha256 == digest(module) != before
+
+
+def test_a_network_that_is_not_finite_is_followed_too():
+    module = network()
+    module[2].weight.data[0, 0, 0, 0] = torch.nan
+    before = fingerprint(module)
+    assert before == fingerprint(module)
+    module[2].weight.data[40] += 1
+    assert fingerprint(module) != before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64, torch.int8])
+def test_weights_of_every_type_are_followed_wherever_they_lie(dtype):
+    for n in (0, 1, 4096, 4097, 20000):
+        for start in (0, 1):  # a view into a larger buffer, which begins in the midst of a word
+            module = nn.Module()
+            values = torch.arange(n + start).to(dtype)[start:]
+            module.register_buffer("values", values)
+            found = [fingerprint(module)[1]]
+            for place in {0, n // 2, n - 1} if n else ():
+                values[place] = 3 - values[place]
+                found.append(fingerprint(module)[1])
+            assert len(set(found)) == len(found)
+    module.values = torch.zeros(20000, dtype=dtype).view(100, 200).T  # not contiguous
+    assert fingerprint(module) == fingerprint(module)
 
 
 def test_a_counter_counts():
