@@ -1,7 +1,7 @@
 """Counterfactual: the smallest change found that makes the object vanish, or appear.
 
-*segments*: the input is cut into pieces of similar intensity (SLIC; in 3D supervoxels), cut once more along the
-outline of the object. Of all sets that are one piece larger, the one is taken that lowers
+*segments*: the input is cut into pieces of similar intensity (SLIC; in 3D supervoxels; large ones are made of blocks
+of pixels), cut once more along the outline of the object. Of all sets that are one piece larger, the one is taken that lowers
 
     vanish  mean over M of max(0, margin)        appear  mean over M of max(0, -margin)
 

@@ -2,8 +2,8 @@
 
     min over b of  sum_i k(z_i) (v(z_i) - b_0 - b . z_i)^2 + |b|^2,   k(z) = exp(-(1 - cos(z, 1))^2 / width^2)
 
-Ribeiro, Singh, Guestrin, KDD 2016. The image is cut into superpixels (SLIC; supervoxels in 3D), each shown with
-probability one half; v is the worth of what is shown, by default the mean probability of the label over M; samples
+Ribeiro, Singh, Guestrin, KDD 2016. The image is cut into superpixels (SLIC; supervoxels in 3D; large
+ones are made of blocks of pixels), each shown with probability one half; v is the worth of what is shown, by default the mean probability of the label over M; samples
 near the whole image count more. The map is the coefficient of each superpixel. Cost: samples + 1 passes.
 
 The weighted R^2 tells how far a sum of parts describes the network: below about 0.5 the map describes little. The
