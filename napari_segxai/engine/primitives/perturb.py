@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,7 +58,9 @@ def stream(
     """
     start, batch = 0, min(largest or count, batch_size(question.executor, grid, gradients=gradients))
     while start < count:
-        n = min(batch, count - start)
+        # As even as can be: one image by itself takes as long as two in a batch.
+        left = count - start
+        n = math.ceil(left / math.ceil(left / batch))
         try:
             with torch.inference_mode():
                 result = run(start, n)

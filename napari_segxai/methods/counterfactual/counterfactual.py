@@ -53,6 +53,7 @@ from napari_segxai.engine.primitives.perturb import perturb, stream
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.registry import Size, explainer
+from napari_segxai.models.windows.tiling import box_of
 
 BEYOND = 0.1
 """How far past the boundary the gradient pushes, as a share of the margin at the start."""
@@ -144,7 +145,8 @@ class _Goal:
         self.vanish = options.goal == "vanish"
         predicted, pixels = question.predicted, question.pixels
         self.pixels = question.drawn_object() if self.vanish else pixels
-        self.places = self.pixels.flatten().nonzero()[:, 0]
+        self.box = box_of(self.pixels)
+        self.inside = self.pixels[self.box].flatten().float()
         others = predicted & ~pixels
         self.within = ~others if bool(others.any()) else None
         self.bound = options.bound if options.bound is not None else 0.1 if self.vanish else 0.5
@@ -173,8 +175,9 @@ class _Goal:
 
     def loss(self, logits: Tensor, beyond: float = 0.0) -> Tensor:
         """How much is left to do: (N, labels, *grid) -> (N,), 0 where every pixel of M is as wanted."""
-        wins = self.question.margin(logits.flatten(2).index_select(2, self.places))
-        return ((wins if self.vanish else -wins) + beyond).clamp(min=0).mean(1)
+        wins = self.question.margin(logits[(..., *self.box)])
+        left = ((wins if self.vanish else -wins) + beyond).clamp(min=0)
+        return left.flatten(1) @ self.inside / self.inside.sum()
 
 
 # -- pieces ------------------------------------------------------------------------------------------
