@@ -44,14 +44,13 @@ def dry_run(model: Network) -> None:
         )
     with model.in_use(model.device), torch.inference_mode():
         try:
-            tensor, before, returned = _first_run(model)
+            tensor, before, returned, model.writes_input = _first_run(model)
             model.output_place, note = choose_output(returned, model.card, tuple(tensor.shape[2:]))
             out, again = model.pick(returned), model.network_output(before.clone())
         except UserError:
             raise
         except Exception as error:  # a network can raise anything, an AssertionError above all
             raise _cannot_run(model, error) from error
-    model.writes_input = tensor._version > 0
     _check_outputs(model, before, returned, out)
     model.outputs = out.shape[1]
     model.with_note(background_of(model, out.shape[1]))
@@ -126,13 +125,13 @@ def _check_numbers(model: Network, out: Tensor, again: Tensor) -> None:
         )
 
 
-def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
+def _first_run(model: Network) -> tuple[Tensor, Tensor, Any, bool]:
     """Run the network on an example input, of another size where it does not run and the card leaves that open.
 
     Returns
     -------
-    tensor, before, returned
-        The input after the network had it, the input, and what the network returned.
+    tensor, before, returned, writes
+        The input after the network had it, the input, what the network returned, and whether it wrote into its input.
     """
     failed: Exception | None = None
     for side, tensor in _examples(model):
@@ -141,13 +140,13 @@ def _first_run(model: Network) -> tuple[Tensor, Tensor, Any]:
         with torch.inference_mode(False):
             tensor = before.clone()  # one that counts how often it is written into, also with what was there
         try:
-            start = time.perf_counter()
+            start, version = time.perf_counter(), tensor._version  # the copying counted, too
             returned = model.run(tensor)
         except Exception as error:  # a network can raise anything
             failed = error if failed is None or model.windows is not None else failed
             continue
         model.seconds = (time.perf_counter() - start) / tensor[0, 0].numel()
-        return tensor, before, returned
+        return tensor, before, returned, tensor._version > version or not torch.equal(tensor, before)
     model.example_side = None
     assert failed is not None
     raise failed

@@ -98,6 +98,11 @@ def test_a_network_that_changes_its_input_in_place_leaves_the_image_alone():
             x -= 3.0
             return super().forward(x)
 
+    class Unseen(LinearHead):
+        def forward(self, x):
+            x.data -= 3.0  # which counts no version
+            return super().forward(x)
+
     class Plain(LinearHead):
         def forward(self, x):
             return super().forward(x - 3.0)
@@ -105,8 +110,9 @@ def test_a_network_that_changes_its_input_in_place_leaves_the_image_alone():
     image = gray()
     kept = image.array.copy()
     results = []
-    for network in (InPlace(), Plain()):
+    for network in (InPlace(), Unseen(), Plain()):
         model = sx.load_model(network, card=card())
+        assert model.writes_input == (type(network) is not Plain)  # and then every pass takes a copy
         target = sx.Target("object", region="image")
         maps = [
             sx.explain(model, image, target, "seg-hires-grad-cam", layer="features").map,
