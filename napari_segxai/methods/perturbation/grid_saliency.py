@@ -135,19 +135,19 @@ def _one(
     start = options.start or (0.5 if options.mode == "context" else 1.0)
     coarse = torch.full((1, 1, *shape), start, device=question.device)
     wanted = question.model.probability(question.logits, question.label).clone()
-    inside = request.sum()
+    share, rest = request.flatten() / request.sum(), 1 - request
     mode = "bilinear" if len(shape) == 2 else "trilinear"
 
     def spread(values: Tensor) -> Tensor:
         return F.interpolate(values, question.grid, mode=mode, align_corners=False)
 
     def masked_input(values: Tensor) -> Tensor:
-        mask = spread(values)
-        return hide(torch.maximum(mask, request) if options.mode == "context" else mask)
+        mask = spread(values)  # what is asked about is always shown
+        return hide(torch.addcmul(request, mask, rest) if options.mode == "context" else mask)
 
     def loss(values: Tensor, logits: Tensor) -> Tensor:
         lost = (wanted - question.model.probability(logits, question.label)).clamp(min=0)
-        return options.lam * values.mean() + (lost * request).sum() / inside
+        return options.lam * values.mean() + torch.dot(lost.flatten(), share)
 
     def after(values: Tensor) -> None:
         values.clamp_(max=1).masked_fill_(values < GONE, 0)
