@@ -67,7 +67,9 @@ def stream(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            smaller = n // 2
+            smaller = batch // 2
+            while smaller >= n:
+                smaller //= 2
         else:
             with torch.inference_mode():
                 stop = consume(start, result)
