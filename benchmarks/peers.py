@@ -12,12 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.analyses.explain.plan import ExplanationPlan
+from napari_segxai.core.progress import finish
+from napari_segxai.core.target import Reduction
+from napari_segxai.engine.question import Question
 
 Target = Callable[[Tensor], Tensor]
 """(labels, *grid) -> scalar."""
@@ -81,6 +86,22 @@ class Compared:
     def target(self, reduction: str = "mean") -> Target:
         """What the other side is asked; ours is asked `sx.Target(label, reduction=...)`."""
         return over_pixels(self.label, self.pixels, reduction)
+
+    def ours(self, method: str, reduction: Reduction = "sum", **params: Any) -> np.ndarray:
+        """Our method's map, raw and on the grid of the network layer."""
+        target = sx.Target(self.label, reduction=reduction)
+        job: Any = ExplanationPlan.make(self.model, self.image, target, method, device="cpu", **params)
+        with self.model.in_use("cpu") as device:
+            question = Question(
+                self.model,
+                self.image,
+                self.model.prepare(self.image),
+                target,
+                device=device,
+                seed=0,
+                planned=job.passes,
+            )
+            return finish(job.method.run(question, job.options)).map.numpy()
 
 
 def grad_cam_map(

@@ -11,10 +11,7 @@ from peers import Compared
 from torch import Tensor, nn
 
 import napari_segxai as sx
-from napari_segxai.analyses.explain.plan import ExplanationPlan
-from napari_segxai.core.progress import finish
 from napari_segxai.datasets.resources import resource
-from napari_segxai.engine.question import Question
 from napari_segxai.models.zoo.resnet_unet import ResNetUNet
 from napari_segxai.models.zoo.unet import UNet
 
@@ -44,22 +41,6 @@ class CheckContext(Compared):
         finally:
             handle.remove()
         return kept[0][0].detach(), gradient[0]
-
-    def ours(self, method: str, reduction: str = "sum", **params: object) -> np.ndarray:
-        """Our method's map, raw and on the grid of the network layer."""
-        target = sx.Target(self.label, reduction=reduction)
-        job = ExplanationPlan.make(self.model, self.image, target, method, device="cpu", **params)
-        with self.model.in_use("cpu") as device:
-            question = Question(
-                self.model,
-                self.image,
-                self.model.prepare(self.image),
-                target,
-                device=device,
-                seed=0,
-                planned=job.passes,
-            )
-            return finish(job.method.run(question, job.options)).map.numpy()
 
 
 def random_card(labels: int, ndim: int, size: list[int], channels: int = 1) -> dict:

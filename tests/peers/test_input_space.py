@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from against_peers import (
-    Row,
+from against_peers import Row, counted
+from conftest import SUBJECTS, pearson
+from peer_methods import (
     captum_feature_ablation,
+    captum_gradient,
     captum_integrated_gradients,
     captum_kernel_shap,
+    captum_layer_grad_cam,
     captum_occlusion,
-    counted,
+    captum_smooth_grad,
     monai_occlusion,
+    monai_smooth_grad,
     plain_misure,
     plain_rise,
     squares,
 )
-from conftest import SUBJECTS, pearson
 
 SAME = 0.999
 BATCH = 4
 
 ROWS = {
+    "captum, saliency with its sign": (
+        "vanilla-gradient",
+        lambda its: captum_gradient(its, "Saliency"),
+        {"signed": True},
+    ),
+    "captum, input x gradient": ("input-x-gradient", lambda its: captum_gradient(its, "InputXGradient"), {}),
+    "captum, Grad-CAM": (
+        "seg-grad-cam",
+        lambda its: captum_layer_grad_cam(its, "decoder1.convs"),
+        {"layer": "decoder1.convs"},
+    ),
     "captum, integrated gradients": (
         "integrated-gradients",
         lambda its: captum_integrated_gradients(its, 12, BATCH),
@@ -66,6 +80,16 @@ def test_the_same_map(small, name):
     method, theirs, params = ROWS[name]
     row = Row(small, method, name, theirs(small), params)
     assert pearson(row.ours()[0], row.theirs().detach().numpy()) >= SAME
+
+
+def test_noisy_copies_without_noise_are_the_gradient_on_all_sides(small):
+    params = {"samples": 2, "sigma": 0.0, "signed": True}
+    for name, theirs in (
+        ("captum", captum_smooth_grad(small, 2, 0.0, BATCH)),
+        ("MONAI", monai_smooth_grad(small, 2, 0.0)),
+    ):
+        row = Row(small, "smooth-grad", name, theirs, params)
+        assert pearson(row.ours()[0], row.theirs().numpy()) >= SAME, name
 
 
 def test_occlusion_of_a_volume_as_monai(volume):
