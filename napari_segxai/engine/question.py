@@ -368,6 +368,7 @@ class Question:
         other.model = self.model.in_one_window(corner, axes)
         other.input = fast_layout(tiling.pad(self.input)[(..., *tiling.place(corner))].flip(axes))
         other.executor = Executor(other.model, other.input, self.device, precision=self.executor.precision)
+        other.executor.differentiable = self.executor.differentiable
         other._logits = None
         return other
 

@@ -20,7 +20,7 @@ from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.engine.finding import OF_A_MISS, EmptyRegion, Finding, NotDrawn
 from napari_segxai.engine.masking.baselines import check_baseline
-from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.primitives.gradient_check import known_to_reach
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import for_misses
 from napari_segxai.models.inference.memory import guarded
@@ -185,7 +185,7 @@ def answer(plan: ExplanationPlan, question: Question) -> Steps[Finding]:
     if "gradients" in plan.method.needs:  # refused before the work where none arrives
         inside = "network layers" in plan.method.needs
         names = list(plan.method.layers_of(plan.options).values()) if inside else []
-        check_gradients(question.model, names)
+        known_to_reach(question, names)
     assert plan.method.run is not None  # a method of images
     try:
         if plan.method.answers_drawn_alone(plan.options):

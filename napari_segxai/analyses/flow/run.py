@@ -91,13 +91,14 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
         )
         with torch.no_grad():
             features = [Features.of(activation) for activation in tape.activations] if tape else []
+        noise: dict[int, bool] = {}
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(logits)
             last, truth = position + 1 == len(questions), _truth(plan, question)
             if tape is None:
                 yield from label_in_windows(flow, question, truth)
             else:
-                yield from _one_label(flow, tape, features, question, truth, last=last)
+                yield from _one_label(flow, tape, features, noise, question, truth, last=last)
             flow.drawn[name] = question.predicted.cpu().numpy()
             if flow.drawn[name].any() and question.is_missed:
                 flow.missed[name] = question.nothing_drawn
@@ -151,18 +152,26 @@ def _one_label(
     flow: Flow,
     tape: LayerRecorder,
     features: Sequence[Features],
+    noise: dict[int, bool],
     question: Question,
     truth: Tensor | None,
     *,
     last: bool,
 ) -> Steps[None]:
-    """Fill in the tiles of one label; passes counted and reported."""
+    """Fill in the tiles of one label; passes counted and reported.
+
+    Parameters
+    ----------
+    noise
+        By layer, whether activations and gradients cancel: that is where the layer lies, and looked at for the first label that has a map.
+    last
+        Whether no label follows, so that the graph can go.
+    """
     label = question.model.labels[question.label]
     layers, options = flow.layers, flow.options
     maps: list[Tensor] = [torch.zeros(layer.shape[1:], device=question.device) for layer in layers]
     norms = [torch.zeros((), device=question.device) for _ in layers]
     combine = METHODS[flow.method]
-    noise: dict[int, bool] = {}
 
     def take(k: int, gradient: Tensor) -> None:
         activation = tape.activations[k]

@@ -47,7 +47,8 @@ class Executor:
     notes
         How it was computed, for the record.
     differentiable
-        Whether gradients are known to reach the input; it is looked at once, as the weights stay while a network is in use.
+        Choices of network layers that gradients are known to reach, () for the input; each is looked at once, as the weights stay while a
+        network is in use. Shared with executors that run on parts of the input.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Executor:
         self.cache = cache
         self.passes = Passes()
         self.notes: dict[str, Any] = {"precision": "float32"}
-        self.differentiable = False
+        self.differentiable: set[tuple[str, ...]] = set()
         self.graphs = Graphs(network.module)
         self._windows: WindowCache | None = None
         self._reading: Reading | None = None

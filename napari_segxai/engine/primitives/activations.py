@@ -14,7 +14,7 @@ from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import intermediates
 from napari_segxai.engine.primitives.cancellation import CANCELS, noise_of_products, product_noise
-from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.primitives.gradient_check import known_to_reach
 from napari_segxai.engine.primitives.gradient_watch import beginning
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import (
@@ -228,7 +228,7 @@ class LayerRecorder:
         model = question.model
         self.layers = [model.find_layer(name) for name in names]
         if graph:
-            check_gradients(model, [layer.name for layer in self.layers])
+            known_to_reach(question, [layer.name for layer in self.layers])
         overwritten = {call.name for call in model.example_calls if call.overwritten}
         try:
             self._tensors, self.logits = self._forward(overwritten)

@@ -25,6 +25,7 @@ from napari_segxai.models.inference.memory import is_out_of_memory
 from napari_segxai.models.inference.weights import state
 
 if TYPE_CHECKING:
+    from napari_segxai.engine.question import Question
     from napari_segxai.models.segmentation import SegmentationModel
 
 TOLERANCE = 1e-6
@@ -32,6 +33,14 @@ TOLERANCE = 1e-6
 
 MOST_TRIED = 8
 """So many suspects are tried one by one; of more, the first is named."""
+
+
+def known_to_reach(question: Question, layers: Sequence[str] = ()) -> None:
+    """`check_gradients` of a question's network, which is asked once while it is in use: also for all windows of an image."""
+    known, key = question.executor.differentiable, tuple(layers)
+    if key not in known:
+        check_gradients(question.model, key)
+        known.add(key)
 
 
 def check_gradients(model: SegmentationModel, layers: Sequence[str] = ()) -> None:

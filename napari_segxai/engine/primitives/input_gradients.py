@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.gradient_check import check_gradients
+from napari_segxai.engine.primitives.gradient_check import known_to_reach
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.tiles import in_window, slopes_of, so_far
@@ -59,9 +59,7 @@ def input_gradients(
     UserError
         If the network passes no gradient on.
     """
-    if not question.executor.differentiable:
-        check_gradients(question.model)
-        question.executor.differentiable = True
+    known_to_reach(question)
     where = slope = None
     if score is None:
         where = question.read_at
@@ -141,7 +139,7 @@ def input_gradient(
 def _through_windows(
     question: Question, around: Around | None, partial: Callable[[Tensor], Finding] | None
 ) -> Steps[Tensor]:
-    check_gradients(question.model)
+    known_to_reach(question)
     slopes, tiles = slopes_of(question)
     tiling = slopes.tiling
     yield question.step("forward pass")
