@@ -86,9 +86,11 @@ def cut(padded: Tensor, tiling: Tiling, parts: Sequence[Part]) -> Tensor:
     return torch.stack([padded[(part.sample, slice(None), *tiling.place(part.corner))] for part in parts])
 
 
-def shares(tiling: Tiling, corner: Corner, like: Tensor) -> Tensor:
-    """Return the weight of each place of a window in the stitched output: (*size), g / G."""
-    return tiling.importance.to(like) / tiling.total(tiling.place(corner)).to(like)
+def shares(tiling: Tiling, corner: Corner, like: Tensor, part: Box | None = None) -> Tensor:
+    """Return the weight of each place of a window in the stitched output: (*size), g / G; or of a part of the window."""
+    inner = part or tuple(slice(0, n) for n in tiling.rule.size)
+    place = tuple(slice(low + one.start, low + one.stop) for low, one in zip(corner, inner, strict=True))
+    return tiling.importance[inner].to(like) / tiling.total(place).to(like)
 
 
 def _forward(
@@ -295,8 +297,9 @@ class Weights:
         if shared is None:
             return out
         here, there = shared
-        out[(slice(None), *there)] = self.values[(slice(None), *here)]
-        return out * shares(tiling, corner, out)
+        share = shares(tiling, corner, out, there)
+        out[(slice(None), *there)] = self.values[(slice(None), *here)] * share
+        return out
 
     def _shared(self, tiling: Tiling, corner: Corner) -> tuple[Box, Box] | None:
         box = tuple(slice(low, low + n) for low, n in zip(self.low, self.values.shape[1:], strict=True))
