@@ -115,6 +115,7 @@ class Score(nn.Module):
     def __init__(self, case: Compared):
         super().__init__()
         self.network, self.case = case.module, case
+        self.eval()  # MONAI puts what it was given back into the mode in which it was
 
     def forward(self, x: Tensor) -> Tensor:
         return scores(self.case)(x)[:, None]
