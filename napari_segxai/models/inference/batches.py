@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from napari_segxai.models.inference.memory import LARGE
+from napari_segxai.models.inference.weights import tensors
 
 # Bytes of a network's largest feature map in one batch: beyond this, time per image no longer falls, and on the
 # CPU it rises (benchmarks/). And bounds on the batch: two images share convolution set-up that one cannot.
@@ -33,7 +34,8 @@ def fitting_batch(
     network
         A `Network`.
     gradients
-        Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest.
+        Whether a backward pass follows, for which all feature maps are kept: then half as many are fastest, unless the weights, which
+        every batch reads in both directions, are more than its largest feature map.
     """
     if network.one_at_a_time:
         return 1
@@ -41,9 +43,17 @@ def fitting_batch(
     fitting = allowed_bytes(device) / (network.map_bytes_per_cell * cells)
     smallest = SMALLEST[kind] if cells <= LARGE else 1
     batch = 2 ** int(math.log2(min(LARGEST[kind], max(smallest, fitting))))
-    if gradients and batch > smallest:
+    if (
+        gradients
+        and batch > smallest
+        and not _is_heavy(network, kind, batch * network.map_bytes_per_cell * cells)
+    ):
         batch //= 2
     return min(batch, network.fitting_batches.get((device, tuple(shape), gradients), batch))
+
+
+def _is_heavy(network: Any, kind: str, map_bytes: float) -> bool:
+    return kind == "cpu" and sum(one.nbytes for one in tensors(network.module)) > map_bytes
 
 
 def remember_batch(

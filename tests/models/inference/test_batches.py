@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import napari_segxai as sx
+from napari_segxai.models.inference.batches import fitting_batch
 
 IMAGE = sx.Image(np.random.default_rng(0).random((24, 24), np.float32))
 TARGET = sx.Target("object", region="image")
@@ -87,3 +88,27 @@ def test_several_labels_at_once_and_metrics_do_not_change_each_other():
     ]
     numbers = [[value for value in rows[0].values() if isinstance(value, float)] for rows in tables]
     np.testing.assert_allclose(*numbers, rtol=1e-3)
+
+
+class Wide(nn.Module):
+    """Small maps, between weights that are many or few."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1, stride=4),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(channels, 2, 1),
+        )
+
+    def forward(self, x):
+        return F.interpolate(self.inner(x), x.shape[2:])
+
+
+@pytest.mark.parametrize(("channels", "half"), [(4, True), (256, False)])
+def test_a_backward_pass_takes_half_a_batch_unless_the_weights_are_more_than_the_maps(channels, half):
+    model = sx.load_model(Wide(channels), card=card(grid={"size": [4 * 8, 4 * 8]}))
+    cpu, grid = torch.device("cpu"), (4 * 8, 4 * 8)
+    forward, both = (fitting_batch(model, cpu, grid, gradients=gradients) for gradients in (False, True))
+    assert forward == 8
+    assert both == (forward // 2 if half else forward)
