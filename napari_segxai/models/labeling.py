@@ -30,6 +30,25 @@ def is_label(logits: Tensor, label: int) -> Tensor:
     return torch.ones_like(own, dtype=torch.bool) if out is None else out
 
 
+def difference(logits: Tensor, label: int) -> Tensor:
+    """Return the logit of one of two labels minus that of the other: (N, 2, *grid) -> (N, *grid), differentiable."""
+    return _Difference.apply(logits, label)
+
+
+class _Difference(torch.autograd.Function):
+    """Autograd would make a gradient of both labels for each of them, and add the two."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, label: int) -> Tensor:
+        ctx.label = label
+        return logits[:, label] - logits[:, 1 - label]
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
+        (slope,) = grad_outputs
+        return torch.stack([slope, -slope] if ctx.label == 0 else [-slope, slope], 1), None
+
+
 SLAB = 2**22
 """Cells that are looked at at once where none is resampled."""
 
@@ -74,8 +93,10 @@ class Labeling:
         gradient tells the way even where the network is certain.
         """
         if self.thresholds is None:
-            first, *others = [logits[:, k] for k in range(logits.shape[1]) if k != label]
-            return logits[:, label] - (torch.stack([first, *others]).amax(0) if others else first)
+            if logits.shape[1] == 2:  # the same in fewer operations, forward and back
+                return difference(logits, label)
+            others = [logits[:, k] for k in range(logits.shape[1]) if k != label]
+            return logits[:, label] - torch.stack(others).amax(0)
         if label:
             return 2 * (logits[:, label] - self._cut(label))
         return -torch.stack([self.margin(logits, k) for k in range(1, logits.shape[1])]).amax(0)

@@ -30,7 +30,7 @@ from napari_segxai.models.introspection.inspection import Inspection
 from napari_segxai.models.introspection.layers import NetworkLayer, find_layer
 from napari_segxai.models.introspection.roles import Roles
 from napari_segxai.models.introspection.trace import Call, trace_pass
-from napari_segxai.models.labeling import Labeling
+from napari_segxai.models.labeling import Labeling, difference
 from napari_segxai.models.logits import as_logits, returns_probabilities
 from napari_segxai.models.outputs import covers, follow
 from napari_segxai.models.preprocessing.first_stage import FirstStage, completed, with_zeros
@@ -318,7 +318,7 @@ class Network(Behavior):
         if self.card.activation == "sigmoid":
             return logits[:, label].sigmoid()
         if logits.shape[1] == 2:  # the same as softmax, in one pass
-            return (logits[:, label] - logits[:, 1 - label]).sigmoid()
+            return difference(logits, label).sigmoid()
         return logits.softmax(1)[:, label]
 
     # -- the network ------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.backward_rules.smooth_relu import SmoothReLU
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.scores import dice
+from napari_segxai.engine.scores import dice, reduce_scores
 from napari_segxai.methods.activation import seg_grad_cam
 from napari_segxai.methods.counterfactual.change import adam, budget, range_of, signs
 from napari_segxai.methods.counterfactual.watched_map import CAM, Kind, WatchedMap, gradient_of
@@ -130,9 +130,9 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         return away + options.gamma * kept, (away.detach(), kept.detach())
 
     def segmentation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        wins = question.margin(question.forward(tensor))[0][pixels]
-        value = wins.clamp(min=0).mean()
-        return value, ((wins > 0).float().mean(),)
+        wins = question.margin(question.forward(tensor)).clamp(min=0)
+        value = reduce_scores(wins, question.weights, "mean", question.count)[0]
+        return value, ((wins.detach()[0] > 0).logical_and_(pixels).sum() / question.count,)
 
     loss = explanation_loss if moving else segmentation_loss
     columns: list[Sequence[Tensor]] = []

@@ -34,6 +34,7 @@ from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.scores import reduce_scores
 from napari_segxai.methods.registry import Size, explainer
 
 GROWTH = 30
@@ -154,12 +155,12 @@ def _reached(score: float, whole: float, options: Options) -> bool:
 
 
 def _mean_probability(question: Question, logits: Tensor) -> Tensor:
-    values = question.model.probability(logits, question.label)[0]
-    return (values * question.weights).sum() / question.weights.sum()
+    values = question.model.probability(logits, question.label)
+    return reduce_scores(values, question.weights, "mean", question.count)[0]
 
 
 def _mean_margin(question: Question, logits: Tensor) -> Tensor:
-    return (question.margin(logits)[0] * question.weights).sum() / question.weights.sum()
+    return reduce_scores(question.margin(logits), question.weights, "mean", question.count)[0]
 
 
 def _one_area(
@@ -184,11 +185,17 @@ def _one_area(
     def masked_input(values: Tensor) -> Tensor:
         return hide(enlarge(values))
 
-    def loss(values: Tensor, logits: Tensor) -> Tensor:
-        weight = options.penalty * GROWTH ** (progress / options.iterations)
-        away = (values.flatten().sort()[0] - step).square().mean()
+    def loss(_: Tensor, logits: Tensor) -> Tensor:
         share = (_mean_margin(question, logits) - ends[0]) / max(abs(ends[1] - ends[0]), 1e-6)
-        return weight * away - sign * share
+        return -sign * share
+
+    def price() -> tuple[Tensor, Tensor]:
+        """Return what the sorted mask is away from the step function, and its gradient."""
+        weight = options.penalty * GROWTH ** (progress / options.iterations) / count
+        ordered, order = coarse.detach().flatten().sort()
+        away = ordered - step
+        slope = torch.empty_like(away).scatter_(0, order, away)
+        return weight * torch.dot(away, away), slope.mul_(2 * weight).view_as(coarse)
 
     def after(values: Tensor) -> None:
         nonlocal progress
@@ -203,6 +210,7 @@ def _one_area(
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr),
         after=after,
+        price=price,
         note=f"area {area:g}, iteration",
         partial=finding,
         batcher=batcher,

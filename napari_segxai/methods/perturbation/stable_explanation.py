@@ -287,14 +287,16 @@ def two_classes(values: Tensor) -> float:
 def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options: Options) -> Finding:
     """Sort and test (copies, *cells)."""
     count = len(maps)
-    ordered = torch.from_numpy(np.sort(maps.flatten(1).T.numpy().copy(), axis=1)).T.reshape(maps.shape)
+    ordered = torch.from_numpy(np.sort(maps.flatten(1).T.numpy().copy(), axis=1))  # (cells, copies)
     first, last, confidence = order_bounds(count, options.alpha)
-    low, high = maps.flatten(1).amin(1), maps.flatten(1).amax(1)
+    low, high = maps.flatten(1).aminmax(dim=1)
     shape = (-1,) + (1,) * (maps.ndim - 1)
-    scaled = (maps - low.view(shape)) / torch.where(high > low, high - low, 1.0).view(shape)
+    scaled = (maps - low.view(shape)).div_(torch.where(high > low, high - low, 1.0).view(shape))
     threshold = two_classes(scaled) if options.threshold is None else options.threshold
     c = needed(count, options.alpha)
-    above = (scaled > threshold).sum(0)
+    above = torch.zeros(maps.shape[1:], dtype=torch.int32)
+    for one in scaled:  # sums over the first axis are slow
+        above += one > threshold
     enough = c is not None and bool((high > low).any())
     significant = above >= c if enough else torch.zeros_like(above, dtype=torch.bool)
     insignificant = count - above >= c if enough else torch.zeros_like(significant)
@@ -313,13 +315,13 @@ def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options:
             f"the noise changes the prediction itself (mean Dice {np.mean(overlaps):.2f}); a lower level asks about "
             "the explanation alone."
         )
-    deviation = maps.std(0, unbiased=False)
-    smooth = ordered[first - 1 : last].mean(0)
+    deviation, cells = _deviation(maps), maps.shape[1:]
+    smooth = ordered[:, first - 1 : last].mean(1).view(cells)
     return Finding(
         smooth,
         maps={
-            "lower_bound": ordered[first - 1],
-            "upper_bound": ordered[last - 1],
+            "lower_bound": ordered[:, first - 1].contiguous().view(cells),
+            "upper_bound": ordered[:, last - 1].contiguous().view(cells),
             "deviation": deviation,
             "share_above_threshold": above.float() / count,
         },
@@ -343,6 +345,15 @@ def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options:
     )
 
 
+def _deviation(maps: Tensor) -> Tensor:
+    """Return the standard deviation of every cell, (*cells) of (copies, *cells); torch's own is slow along the first axis."""
+    mean, total = maps.mean(0), torch.zeros_like(maps[0])
+    for one in maps:
+        away = one - mean
+        total.addcmul_(away, away)
+    return total.div_(len(maps)).sqrt_()
+
+
 def _relative(deviation: Tensor, smooth: Tensor) -> float | None:
     """Mean deviation over the mean absolute value of the smoothed map; None where that is 0."""
     size = float(smooth.abs().mean())
@@ -357,4 +368,4 @@ def _overlap(question: Question, copy: Question) -> float:
     """Dice of a copy's prediction with the original; two empty predictions agree."""
     if not bool((copy.predicted | question.predicted).any()):
         return 1.0
-    return float(dice(question.drawn(copy.logits), question.predicted))
+    return float(dice(copy.predicted[None], question.predicted))
