@@ -26,7 +26,7 @@ LENGTH = 1e-3
 
 def on_the_line(baseline: Tensor, image: Tensor, places: Tensor) -> Tensor:
     """Return the images at these places (n,) between 0, the baseline, and 1: (n, channels, *grid)."""
-    return baseline + places.view(-1, *(1,) * (image.ndim - 1)) * (image - baseline)
+    return torch.lerp(baseline, image, places.view(-1, *(1,) * (image.ndim - 1)))
 
 
 def quadrature(steps: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
