@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_segxai.engine.primitives.regularizers import SizeAndVariation, mix, sum_of_ratios
+from napari_segxai.engine.primitives.regularizers import SizeAndVariation, mix, sorted_distance, sum_of_ratios
 
 
 def plain(mask, size, variation, beta):
@@ -60,3 +60,15 @@ def test_sum_of_ratios():
     want = (weights * sums[:, :2] / sums[:, 2:]).sum()
     torch.testing.assert_close(sum_of_ratios(values, rows, parts, offsets, weights), want)
     assert torch.autograd.gradcheck(lambda v: sum_of_ratios(v, rows, parts, offsets, weights), values)
+
+
+def test_sorted_distance():
+    mask = torch.rand(
+        1, 1, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3), requires_grad=True
+    )
+    wanted = torch.zeros(12, dtype=torch.float64)
+    wanted[8:] = 1
+    want = 0.7 * (mask.flatten().sort()[0] - wanted).square().mean()
+    value, gradient = sorted_distance(mask.detach(), wanted, 0.7)
+    torch.testing.assert_close(value, want.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(want, mask)[0])

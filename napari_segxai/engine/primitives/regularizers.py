@@ -53,6 +53,23 @@ class SizeAndVariation:
         return value, self.gradient.add_(self.sign, alpha=self.price)
 
 
+def sorted_distance(mask: Tensor, wanted: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Return ``weight * mean (sort(m) - wanted)^2`` and its gradient by the mask.
+
+    Parameters
+    ----------
+    mask
+        Of any shape, without gradient.
+    wanted
+        (cells,), ascending: what the sorted mask should be.
+    """
+    ordered, order = mask.flatten().sort()
+    away = ordered - wanted
+    slope = torch.empty_like(away).scatter_(0, order, away)
+    share = weight / away.numel()
+    return torch.dot(away, away).mul_(share), slope.mul_(2 * share).view_as(mask)
+
+
 def sum_of_ratios(values: Tensor, rows: Tensor, parts: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
     """Return ``sum_j weights[j] * a_j / b_j`` for ``(a, b) = (values @ rows.T) @ parts + offsets``, differentiable once.
 

@@ -33,6 +33,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
+from napari_segxai.engine.primitives.regularizers import sorted_distance
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import reduce_scores
 from napari_segxai.methods.registry import Size, explainer
@@ -191,11 +192,8 @@ def _one_area(
 
     def price() -> tuple[Tensor, Tensor]:
         """Return what the sorted mask is away from the step function, and its gradient."""
-        weight = options.penalty * GROWTH ** (progress / options.iterations) / count
-        ordered, order = coarse.detach().flatten().sort()
-        away = ordered - step
-        slope = torch.empty_like(away).scatter_(0, order, away)
-        return weight * torch.dot(away, away), slope.mul_(2 * weight).view_as(coarse)
+        weight = options.penalty * GROWTH ** (progress / options.iterations)
+        return sorted_distance(coarse.detach(), step, weight)
 
     def after(values: Tensor) -> None:
         nonlocal progress
