@@ -14,7 +14,7 @@ def test_a_margin_is_the_logit_minus_the_largest_other_and_so_is_its_gradient(la
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, labels, 3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
     others = logits[:, [k for k in range(labels) if k != label]].amax(1)
-    margin = lambda values: Labeling().margin(values, label)  # noqa: E731
+    margin = lambda values: Labeling().margin(values, label)
     torch.testing.assert_close(margin(logits), logits[:, label] - others)
     assert torch.autograd.gradcheck(margin, logits)
     assert torch.autograd.gradgradcheck(lambda values: margin(values).square(), logits)
