@@ -112,7 +112,7 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
     x = question.input
     before = yield from _map(question, options)
     yield question.step("map before")
-    pixels, moving = question.pixels, options.attack == "explanation"
+    _, moving = question.pixels, options.attack == "explanation"
     low, high = budget(x, options.epsilon)
     target = _pattern(question, before, options.pattern) if moving else None
     map_of = WatchedMap(question, options.explanation, options.layer, graph=True)
@@ -129,10 +129,12 @@ def adversarial_attack(question: Question, options: Options) -> Steps[Finding]:
         kept = (logits[0] - reference[0]).square().mean() / scale
         return away + options.gamma * kept, (away.detach(), kept.detach())
 
+    def mean_over_m(values: Tensor) -> Tensor:
+        return reduce_scores(values, question.weights, "mean", question.count)[0]
+
     def segmentation_loss(tensor: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         wins = question.margin(question.forward(tensor)).clamp(min=0)
-        value = reduce_scores(wins, question.weights, "mean", question.count)[0]
-        return value, ((wins.detach()[0] > 0).logical_and_(pixels).sum() / question.count,)
+        return mean_over_m(wins), (mean_over_m((wins.detach() > 0).float()),)
 
     loss = explanation_loss if moving else segmentation_loss
     columns: list[Sequence[Tensor]] = []
