@@ -38,7 +38,8 @@ def optimize(
     inputs
         parameter -> the network's input (1, channels, *grid), differentiable.
     loss
-        (parameter, logits (1, labels, *grid)) -> scalar.
+        (parameter, logits (1, labels, *grid)) -> scalar. Optimisations with the very same `inputs` and `loss` call each once
+        for all of them; see `GradientStep`.
     descent
         parameter -> the rule by which it descends.
     after
