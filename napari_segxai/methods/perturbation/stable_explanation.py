@@ -229,12 +229,15 @@ def noisy(
     if noise == "darken":
         share = torch.from_numpy(random.random(shape, np.float32)).to(tensor)
         return tensor - level * share * (tensor - lowest)
-    drawn = {
-        "uniform": lambda: 2 * random.random(shape, np.float32) - 1,
-        "normal": lambda: random.standard_normal(shape, np.float32),
-        "laplace": lambda: random.laplace(0, math.sqrt(0.5), shape),  # of standard deviation 1
-    }[noise]()
-    return tensor + level * span * torch.from_numpy(drawn).to(tensor)
+    if noise == "uniform":
+        drawn = random.random(shape, np.float32)
+        drawn *= 2
+        drawn -= 1
+    elif noise == "normal":
+        drawn = random.standard_normal(shape, np.float32)
+    else:  # of standard deviation 1
+        drawn = random.laplace(0, math.sqrt(0.5), shape)
+    return torch.addcmul(tensor, torch.from_numpy(drawn).to(tensor), level * span)
 
 
 def tail(count: int, least: int) -> float:
@@ -289,7 +292,7 @@ def _judge(question: Question, maps: Tensor, overlaps: Sequence[float], options:
     count = len(maps)
     ordered = torch.from_numpy(np.sort(maps.flatten(1).T.numpy().copy(), axis=1))  # (cells, copies)
     first, last, confidence = order_bounds(count, options.alpha)
-    low, high = maps.flatten(1).aminmax(dim=1)
+    low, high = (torch.stack(ends) for ends in zip(*(one.aminmax() for one in maps), strict=True))
     shape = (-1,) + (1,) * (maps.ndim - 1)
     scaled = (maps - low.view(shape)).div_(torch.where(high > low, high - low, 1.0).view(shape))
     threshold = two_classes(scaled) if options.threshold is None else options.threshold
