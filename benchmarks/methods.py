@@ -65,7 +65,8 @@ ONE_BY_ONE = {
     "grid-saliency",
     "misure",
 }
-"""Methods whose every backward pass waits for the one before: their bare pairs run one image at a time, too."""
+"""Methods whose every backward pass waits for the one before, and stable-explanation, which lets any method explain one copy
+after the other: their bare pairs run one image at a time, too."""
 
 PAIR_SECONDS = 60.0
 """A pair of runs that takes longer is run once, one that takes a fifth of it five times."""
