@@ -16,6 +16,7 @@ from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, make_card, read_card
 from napari_segxai.models.formats import checkpoint
 from napari_segxai.models.formats.registry import Format, all_formats
+from napari_segxai.models.loading.architecture import check_trust
 from napari_segxai.models.loading.catalogue import place_of
 from napari_segxai.models.loading.own_code import is_own, own_place
 from napari_segxai.models.partial_card import PartialCard, given_card
@@ -213,6 +214,28 @@ def stored_card(path: Path) -> ModelCard:
                 break
             return stored if isinstance(stored, ModelCard) else stored.completed()
     return load_model(path).card
+
+
+def check_stored(path: Path, place: str, code: Path | None = None) -> None:
+    """Raise `UntrustedCode` if loading the model that is stored at a path needs the user's yes.
+
+    Parameters
+    ----------
+    place
+        Its architecture, "package.module:Class".
+    code
+        The folder in which its module is looked for first, where the user named a file of his own.
+
+    Raises
+    ------
+    UntrustedCode
+        Naming the module and the file that would run.
+    UserError
+        If there is no such package, or no such model.
+    """
+    format_ = next((one for one in all_formats() if one.handles(path)), None)
+    beside = None if format_ is None or format_.code is None else format_.code(path)
+    check_trust(place, beside or path, code, beside=beside is not None or code is not None)
 
 
 def register_model(model: SegmentationModel, name: str | None = None) -> SegmentationModel:

@@ -19,11 +19,10 @@ from napari_segxai.gui.script.files import ScriptFiles, at_index
 from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.models.card import read_card
 from napari_segxai.models.formats import builtin, folder
-from napari_segxai.models.loading.architecture import check_trust
 from napari_segxai.models.loading.own_code import own_place
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.preprocessing.spatial import plane_of
-from napari_segxai.models.registry import stored_card
+from napari_segxai.models.registry import check_stored, stored_card
 
 if TYPE_CHECKING:
     from napari_segxai.analyses.compare.plan import ComparisonPlan
@@ -289,25 +288,16 @@ def model_lines(model: SegmentationModel) -> list[str]:
         except UserError:
             stored = None  # it was loaded with a card of its own, or the file has gone
         lines = _loading(str(model.path), model, stored)
-        if model.card.architecture is None:
+        runs = _code_of(model)
+        if not runs:
             return lines
-        code = None if model.architecture is None else own_place(model.architecture)[0]
-        try:
-            check_trust(
-                model.card.architecture, model.path / folder.CARD if model.path.is_dir() else model.path, code
-            )
-        except UntrustedCode as code:
-            trusting = lines[-1].removesuffix(")") + ", trust=True)"
-            return [
-                *lines[:-1],
-                f"# This model runs the Python module {code.module} in {str(code.path)!r}.",
-                "# If you trust it, take the second of these two lines instead of the first.",
-                lines[-1],
-                f"# {trusting}",
-            ]
-        except UserError:
-            pass  # said when the script runs
-        return lines
+        return [
+            *lines[:-1],
+            f"# This model {runs}.",
+            "# If you trust it, take the second of these two lines instead of the first.",
+            lines[-1],
+            f"# {lines[-1].removesuffix(')')}, trust=True)",
+        ]
     kind = type(model.module).__name__
     return [
         f"# The network, a {kind}, was made in a script or in the console, and no file holds it:",
@@ -316,6 +306,21 @@ def model_lines(model: SegmentationModel) -> list[str]:
         *_card_lines(model),
         "model = sx.load_model(network, card=card)",
     ]
+
+
+def _code_of(model: SegmentationModel) -> str:
+    """Say which code a model runs that is loaded after a yes alone; "" for none."""
+    said = "was loaded after a yes to code of its own" if model.trusted else ""
+    if model.card.architecture is None or model.path is None:
+        return said
+    code = None if model.architecture is None else own_place(model.architecture)[0]
+    try:
+        check_stored(model.path, model.card.architecture, code)
+    except UntrustedCode as untrusted:
+        return f"runs {untrusted.runs} in {str(untrusted.path)!r}"
+    except UserError:  # said when the script runs
+        pass
+    return ""
 
 
 def _loading(source: str, model: SegmentationModel, stored: Any) -> list[str]:

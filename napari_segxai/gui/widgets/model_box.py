@@ -31,8 +31,9 @@ from napari_segxai.gui.models.store import Entry, ModelStore
 from napari_segxai.gui.viewer.displayed import DisplayedImage, displayed_image
 from napari_segxai.gui.widgets.fields import plain_label, tip
 from napari_segxai.models.card import ModelCard
-from napari_segxai.models.formats import checkpoint, folder, torchscript
+from napari_segxai.models.formats import checkpoint, torchscript
 from napari_segxai.models.partial_card import CardIncomplete, PartialCard
+from napari_segxai.models.registry import check_stored
 
 if TYPE_CHECKING:
     from napari_segxai.models.segmentation import SegmentationModel
@@ -321,8 +322,8 @@ class ModelBox(QWidget):
         place = entry.card.architecture
         if place is None or entry.trust or entry.model is not None or entry.path is None:
             return True
-        path = entry.path / folder.CARD if entry.path.is_dir() else entry.path
-        allowed = is_allowed(self, place, path)
+        path = entry.path
+        allowed = is_allowed(self, lambda: check_stored(path, place))
         entry.trust = bool(allowed)
         return allowed is not None
 

@@ -231,7 +231,7 @@ def with_card(source: Path, fitted: Fitted, card: ModelCard) -> SegmentationMode
     return _noted(model, fitted.notes)
 
 
-@model_format("checkpoint", handles=handles, card=card_of, general=True)
+@model_format("checkpoint", handles=handles, card=card_of, code=lambda source: source, general=True)
 def load(source: Path, *, card: ModelCard | None, trust: bool, code: Path | None = None) -> SegmentationModel:
     """Build the network that the card names and load the weights into it; see `fit`.
 

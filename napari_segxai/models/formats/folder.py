@@ -30,7 +30,11 @@ def card_in(source: Path) -> ModelCard:
     return read_card((source if source.is_dir() else source.parent) / CARD)
 
 
-@model_format("folder", handles=handles, card=card_in, general=True)
+def _card_file(source: Path) -> Path:
+    return source / CARD if source.is_dir() else source
+
+
+@model_format("folder", handles=handles, card=card_in, code=_card_file, general=True)
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Build the network that the card names and load its weights.
 

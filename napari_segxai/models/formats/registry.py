@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napari_segxai.core.registry import Registry
@@ -30,6 +31,9 @@ class Format:
     card : callable, optional
         (source) -> `ModelCard`, or `PartialCard` where the files do not say all: the card of what is stored there, without
         building its network. None, or a function that returns None, where a card is always given beside it.
+    code : callable, optional
+        (source) -> `Path`: the file beside which the code of its network is looked for first. None where networks come from
+        installed packages alone.
     general : bool
         Whether it takes what others may know better, such as any folder; it is asked after them.
     """
@@ -38,6 +42,7 @@ class Format:
     handles: Callable[[Any], bool]
     load: Load
     card: Card | None = None
+    code: Callable[[Path], Path] | None = None
     general: bool = False
 
 
@@ -51,12 +56,13 @@ def model_format(
     *,
     handles: Callable[[Any], bool],
     card: Card | None = None,
+    code: Callable[[Path], Path] | None = None,
     general: bool = False,
 ) -> Callable[[Load], Load]:
     """Register the decorated function, which loads a model, as the format `name`; see `Format`."""
 
     def register(load: Load) -> Load:
-        _known.add(name, Format(name, handles, load, card, general), load)
+        _known.add(name, Format(name, handles, load, card, code, general), load)
         return load
 
     return register

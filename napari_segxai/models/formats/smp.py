@@ -140,7 +140,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     need(PACKAGE, "smp", f"{folder}: the network")
     where, place = folder / CONFIG, f"{PACKAGE}:{name}"
     refuse_other(card.architecture, place, where)
-    module, _ = build(place, settings, where, trust=trust, numbers=numbers_in(files))
+    module, _ = build(place, settings, where, trust=trust, numbers=numbers_in(files), beside=False)
     said = load_weights(module, files[0], read_all(files))
     module.eval().requires_grad_(False)
     model = SegmentationModel(module, card, source=f"SMP {name} {folder.name}", path=source.absolute())

@@ -16,6 +16,7 @@ from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.file_kinds import DAMAGED, kind_of
 from napari_segxai.models.loading.torch_file import Ignored
+from napari_segxai.models.loading.untrusted_code import UntrustedProgram
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -86,6 +87,8 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     ------
     UserError
         If there is no card, or the file is not TorchScript.
+    UntrustedProgram
+        If it does more than compute, and `trust` is False.
     """
     stored = card or card_beside(source)
     card = stored.completed() if isinstance(stored, PartialCard) else stored
@@ -99,7 +102,9 @@ def read_torchscript(source: Path, *, trust: bool) -> torch.jit.ScriptModule:
     Raises
     ------
     UserError
-        If the file is not TorchScript, or does more.
+        If the file is not TorchScript.
+    UntrustedProgram
+        If it does more, and `trust` is False.
     """
     kind = kind_of(source)
     if kind in NO_NETWORKS:
@@ -130,7 +135,7 @@ def _check_code(source: Path) -> None:
         )
     for name in names:  # which the reader finds in any case of letters
         if name.lower().endswith(".py") and (found := TOUCHES.search(reader.get_record(name).decode())):
-            raise _refusal(source, found[0])
+            raise UntrustedProgram(source, found[0])
 
 
 BYTES = {
@@ -186,7 +191,7 @@ def _check_operators(source: Path, module: torch.jit.ScriptModule) -> None:
             for kind in _operators(script._get_method(name).inlined_graph):
                 # what is called by an interface is not known before it runs
                 if kind.partition("::")[0] not in COMPUTES or kind == "prim::CallMethod":
-                    raise _refusal(source, kind)
+                    raise UntrustedProgram(source, kind)
 
 
 def _operators(graph: Any) -> Iterator[str]:
@@ -197,10 +202,3 @@ def _operators(graph: Any) -> Iterator[str]:
         for name in node.attributeNames():
             if node.kindOf(name) == "g":
                 yield from _operators(node.g(name))
-
-
-def _refusal(source: Path, what: str) -> UserError:
-    return UserError(
-        f"{source}: its code uses {what!r}, with which it could write or read files or run while it is loaded; a network only "
-        "computes. If you trust it, load it with trust=True (--trust on the command line)."
-    )

@@ -88,7 +88,7 @@ def card_of(source: Any) -> PartialCard:
     return PartialCard(str(path), known, asked, {"labels": labels, **USUAL})
 
 
-@model_format("torchvision", handles=handles, card=card_of)
+@model_format("torchvision", handles=handles, card=card_of, code=lambda source: source)
 def load(source: Any, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Build the network and load its weights.
 

@@ -49,7 +49,7 @@ TENSOR = 20_000
 """Numbers that a tensor counts for beyond its own, as making it takes time."""
 
 
-def check_trust(place: str, card: Path, code: Path | None = None) -> None:
+def check_trust(place: str, card: Path, code: Path | None = None, *, beside: bool = True) -> None:
     """Raise `UntrustedCode` if importing the architecture needs the user's yes.
 
     Parameters
@@ -60,6 +60,8 @@ def check_trust(place: str, card: Path, code: Path | None = None) -> None:
         The file of the model card.
     code
         The folder in which its module is looked for first; that of the card by default.
+    beside
+        Whether it is looked for there at all; not where a format says which installed library made its networks.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def check_trust(place: str, card: Path, code: Path | None = None) -> None:
     module, where = place.partition(":")[0], f"{card}: architecture {place!r}"
     if is_private(place):
         raise UserError(f"{where} is private: no part of it may begin with an underscore.")
-    if (local := file_beside(module, code or card.parent)) is not None:
+    local = file_beside(module, code or card.parent) if beside else None
+    if local is not None:
         raise UntrustedCode(where, module, local, beside=True, own=code is not None)
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names:
@@ -84,7 +87,7 @@ def check_trust(place: str, card: Path, code: Path | None = None) -> None:
 
 @contextmanager
 def opened(
-    place: str, card: Path, *, trust: bool, code: Path | None = None
+    place: str, card: Path, *, trust: bool, code: Path | None = None, beside: bool = True
 ) -> Generator[tuple[type[nn.Module], bool]]:
     """Import the class that a card names, without the internet; while open, what lies beside its file can be imported.
 
@@ -96,8 +99,8 @@ def opened(
         The file of the model card.
     trust
         Whether the user said yes to a module that is not known to hold networks.
-    code
-        The folder in which its module is looked for first; that of the card by default.
+    code, beside
+        As of `check_trust`.
 
     Yields
     ------
@@ -112,7 +115,7 @@ def opened(
         If the module needs a yes and `trust` is False.
     """
     try:
-        check_trust(place, card, code)
+        check_trust(place, card, code, beside=beside)
     except UntrustedCode:
         if not trust:
             raise
@@ -122,7 +125,7 @@ def opened(
     where = f"{card}: architecture {place!r}"
     name, _, qualname = place.partition(":")
     folder = code or card.parent
-    local = file_beside(name, folder)
+    local = file_beside(name, folder) if beside else None
     with offline(), nullcontext() if local is None else own_modules(local, folder, name):
         try:
             module = importlib.import_module(name) if local is None else import_own(local, name, folder)
@@ -151,6 +154,7 @@ def build(
     trust: bool,
     numbers: int,
     code: Path | None = None,
+    beside: bool = True,
 ) -> tuple[nn.Module, str]:
     """Import the class that a card names and make a network of it, without the internet.
 
@@ -166,8 +170,8 @@ def build(
         Whether the user said yes to a module that is not known to hold networks.
     numbers
         In the file of its weights, about: a network far larger than that is not built.
-    code
-        The folder in which its module is looked for first; that of the card by default.
+    code, beside
+        As of `check_trust`.
 
     Returns
     -------
@@ -183,7 +187,7 @@ def build(
     UntrustedCode
         If the module needs a yes and `trust` is False.
     """
-    with opened(place, card, trust=trust, code=code) as (found, own_code):
+    with opened(place, card, trust=trust, code=code, beside=beside) as (found, own_code):
         return made(found, place, arguments, card, numbers=numbers, own_code=own_code)
 
 

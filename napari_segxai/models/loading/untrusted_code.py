@@ -53,11 +53,13 @@ class UntrustedCode(UserError):
     path
         The file that would run.
     module
-        The module that would be imported.
+        The module that would be imported; "" for a file that is a program itself.
+    runs
+        What would run, as the object of a sentence.
     """
 
     def __init__(self, where: str, module: str, path: Path, *, beside: bool = False, own: bool = False):
-        self.module, self.path = module, path
+        self.module, self.path, self.runs = module, path, f"the Python module {module}"
         why = "which is not known to hold networks"
         if own:
             why = "a file of its own, which is run only after a yes"
@@ -66,6 +68,18 @@ class UntrustedCode(UserError):
         super().__init__(
             f"{where} would run the module {module!r} ({path}), {why}; if you trust it, load the model with trust=True "
             "(--trust on the command line)."
+        )
+
+
+class UntrustedProgram(UntrustedCode):
+    """A TorchScript file does more than compute."""
+
+    def __init__(self, path: Path, what: str):
+        self.module, self.path, self.runs = "", path, f"a program, which uses {what!r},"
+        UserError.__init__(
+            self,
+            f"{path}: its code uses {what!r}, with which it could write or read files or run while it is loaded; a network only "
+            "computes. If you trust it, load it with trust=True (--trust on the command line).",
         )
 
 

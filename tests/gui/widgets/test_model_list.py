@@ -18,6 +18,16 @@ from napari_segxai.gui.models import recent, store
 from napari_segxai.gui.models.store import ModelStore
 from napari_segxai.models import registry as model_room
 
+
+class Writes(torch.nn.Module):
+    """A network that could write a file."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.sum() > 1e9):
+            torch.save(x, "written.pt")
+        return torch.cat([x, -x], 1)
+
+
 FOUR = ["T1", "T1c", "T2", "FLAIR"]
 
 
@@ -257,3 +267,20 @@ def test_a_model_that_takes_all_channels_fits_better_than_one_that_takes_one():
         card = ModelCard(name="net", labels=("no", "yes"), spatial_dims=2, channels=tuple("abc"[:count]))
         scores.append(misfit(card, displayed_image(layer, viewer, count).image)[1])
     assert scores == [2, 3, 0]
+
+
+def test_a_program_is_asked_about_and_runs_after_a_yes(viewer, open_panel, wait, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or args[-1])
+    path = tmp_path / "net.pt"
+    torch.jit.script(Writes()).save(path)
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(card(name="Program")))
+    viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
+    box = open_panel().model_box
+    box.open_asking(path)
+    wait(lambda: len(asked) == 1 and box.entry.problem)
+    assert "could write or read files" in box.entry.problem
+    assert "This model runs a program" in asked[0]
+    box.open(path, trust=True)
+    wait(lambda: box.entry.model is not None)
+    assert box.entry.model.trusted

@@ -31,6 +31,7 @@ from napari_segxai.gui.viewer.lifetime import Tasks, when_gone
 from napari_segxai.gui.widgets.fields import Words
 from napari_segxai.gui.worker import Outcome
 from napari_segxai.models.formats import checkpoint
+from napari_segxai.models.loading.architecture import check_trust
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.registry import load_model
@@ -183,7 +184,7 @@ class LoadDialog(QDialog):
         try:
             place, code = checkpoint.located(architecture)
             if architecture not in self._trusted:
-                allowed = is_allowed(self, place, self.path, code)
+                allowed = is_allowed(self, lambda: check_trust(place, self.path, code))
                 if allowed is None:
                     raise UserError(f"{architecture} was not run: its code was not trusted.")
                 if allowed:

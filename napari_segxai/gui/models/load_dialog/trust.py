@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_segxai.core.errors import plain
 from napari_segxai.gui.widgets.fields import tip
-from napari_segxai.models.loading.architecture import check_trust
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 
 
-def is_allowed(parent: QWidget, place: str, card: Path, code: Path | None = None) -> bool | None:
+def is_allowed(parent: QWidget, check: Callable[[], None]) -> bool | None:
     """Ask before a network's code is run, where that needs a yes.
 
     Parameters
     ----------
-    place
-        "package.module:Class".
-    card
-        The file of the model card, or of the weights.
-    code
-        The folder in which its module is looked for first; that of the card by default.
+    check
+        Raises `UntrustedCode` where it does.
 
     Returns
     -------
@@ -32,10 +27,10 @@ def is_allowed(parent: QWidget, place: str, card: Path, code: Path | None = None
     Raises
     ------
     UserError
-        If there is no such package.
+        As `check`.
     """
     try:
-        check_trust(place, card, code)
+        check()
     except UntrustedCode as untrusted:
         return True if says_yes(parent, untrusted) else None
     return False
@@ -46,9 +41,7 @@ def says_yes(parent: QWidget, untrusted: UntrustedCode) -> bool:
     answer = QMessageBox.question(
         parent,
         "Run code of this model?",
-        tip(
-            f"This model runs the Python module {untrusted.module}\n\n{plain(str(untrusted.path))}\n\nDo you trust this file?"
-        ),
+        tip(f"This model runs {untrusted.runs}\n\n{plain(str(untrusted.path))}\n\nDo you trust this file?"),
         QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
         QMessageBox.StandardButton.No,  # pressing Enter without reading must not mean yes
     )

@@ -57,7 +57,10 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     place, arguments = f"{PLACE}:{saved.network}", stored.known["arguments"]
     refuse_other(card.architecture, place, saved.folder / CONFIG)
     with _quiet():
-        network, _ = build(place, arguments, saved.folder / CONFIG, trust=False, numbers=numbers_in(files))
+        numbers = numbers_in(files)
+        network, _ = build(
+            place, arguments, saved.folder / CONFIG, trust=trust, numbers=numbers, beside=False
+        )
         network, left = _with_weights(network, read_all(files), saved)
     network.eval().requires_grad_(False)
     model = SegmentationModel(

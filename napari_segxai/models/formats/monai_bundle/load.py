@@ -50,7 +50,12 @@ def read_card(source: Path) -> PartialCard:
     return read_bundle(find(source)).card
 
 
-@model_format("monai-bundle", handles=handles, card=read_card)
+def _where(bundle: Bundle) -> Path:
+    """Return the file beside which code is looked for, as MONAI does: in `scripts` beside the bundle's folders."""
+    return bundle.root / bundle.config.name
+
+
+@model_format("monai-bundle", handles=handles, card=read_card, code=lambda source: _where(find(source)))
 def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
     """Build the network that the bundle describes and load its weights; or its TorchScript file where that cannot be.
 
@@ -98,10 +103,7 @@ def _network(bundle: Bundle, card: ModelCard, weights: Path, trust: bool) -> tup
         )
     arguments, dropped = _current(card)
     numbers = weights.stat().st_size // 2
-    # What the bundle names is looked for beside its folders, as MONAI does: in `scripts`, after a yes.
-    module, emptied = build(
-        card.architecture, arguments, bundle.root / bundle.config.name, trust=trust, numbers=numbers
-    )
+    module, emptied = build(card.architecture, arguments, _where(bundle), trust=trust, numbers=numbers)
     return module, [dropped, emptied, load_weights(module, weights)]
 
 

@@ -45,11 +45,15 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
     ------
     UserError
         If a file is missing, damaged or of another version, or the files do not fit each other.
+    UntrustedCode
+        If the network's package does not lie where packages are installed, and `trust` is False.
     """
-    return _load(source, card)
+    return _load(source, card, trust=trust)
 
 
-def _load(source: Path, card: ModelCard | None = None, *, is_first: bool = False) -> SegmentationModel:
+def _load(
+    source: Path, card: ModelCard | None = None, *, trust: bool, is_first: bool = False
+) -> SegmentationModel:
     results = find(source)
     dataset, plans, first = _read(results)
     card = card or card_of(results, dataset, plans, first)
@@ -60,12 +64,14 @@ def _load(source: Path, card: ModelCard | None = None, *, is_first: bool = False
         )
     stage = None
     if name is not None:
-        stage = first_stage(results, dataset, name, card.previous_stage, partial(_load, is_first=True))
+        stage = first_stage(
+            results, dataset, name, card.previous_stage, partial(_load, trust=trust, is_first=True)
+        )
     inputs = len(dataset.channels) + (0 if name is None else len(dataset.values))
     outputs = len(dataset.labels) - bool(dataset.regions)
-    networks = [network_of(plans, first, inputs, outputs)]
+    networks = [network_of(plans, first, inputs, outputs, trust=trust)]
     for path in results.checkpoints[1:]:  # one at a time: a file holds the optimizer's state as well
-        networks.append(network_of(plans, read_checkpoint(path), inputs, outputs))
+        networks.append(network_of(plans, read_checkpoint(path), inputs, outputs, trust=trust))
     module = networks[0] if len(networks) == 1 else MeanOfNetworks(networks).eval()
     folds = ", ".join(path.parent.name for path in results.checkpoints)
     model = SegmentationModel(

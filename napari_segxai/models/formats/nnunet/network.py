@@ -27,13 +27,15 @@ LAYERS = ("conv_op", "norm_op", "dropout_op", "nonlin")
 BLOCKS = {"BasicBlockD": nnunet.BasicBlockD, "BottleneckD": nnunet.BottleneckD}
 
 
-def network_of(plans: Plans, checkpoint: Checkpoint, inputs: int, outputs: int) -> nn.Module:
+def network_of(plans: Plans, checkpoint: Checkpoint, inputs: int, outputs: int, *, trust: bool) -> nn.Module:
     """Build the network and load its weights, all of them.
 
     Raises
     ------
     UserError
         If its class is not known, or the weights are of another network.
+    UntrustedCode
+        If its package does not lie where packages are installed, and `trust` is False.
     """
     name, arguments = plans.network
     place = f"napari_segxai.models.zoo.nnunet:{name}" if name in OWN else f"{OTHERS}:{name}"
@@ -45,7 +47,7 @@ def network_of(plans: Plans, checkpoint: Checkpoint, inputs: int, outputs: int) 
     arguments |= {"input_channels": inputs, "num_classes": outputs, "deep_supervision": False}
     _follow_norm(arguments, checkpoint)
     numbers = checkpoint.path.stat().st_size // 2
-    module, _ = build(place, arguments, plans.path, trust=False, numbers=numbers)
+    module, _ = build(place, arguments, plans.path, trust=trust, numbers=numbers, beside=False)
     try:
         state, _ = fitting_state(checkpoint.weights, module.state_dict(), checkpoint.path)
         module.load_state_dict(state)
