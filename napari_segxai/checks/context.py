@@ -22,7 +22,8 @@ from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Component, Point, Target, region_words
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.preprocessing.spatial import Placement, place
+from napari_segxai.models.preprocessing.framed import place
+from napari_segxai.models.preprocessing.spatial import Placement
 from napari_segxai.models.segmentation import SegmentationModel
 
 

@@ -29,7 +29,7 @@ from napari_segxai.engine.primitives.whole_activations import whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.unfit_sizes import refusing_sizes
 
 if TYPE_CHECKING:

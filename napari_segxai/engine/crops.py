@@ -122,12 +122,12 @@ def _window(
     """Return the middle of a crop on the model grid, and its window in the plane there."""
     place, grid = view.placement, view.placement.shape
     center = tuple(
-        min(int((k + 0.5) * n / many), end - 1)
-        for k, n, many, end in zip(at, grid, cells, place.resampled_shape, strict=True)
+        max(min(int((k + 0.5) * n / many), inner.stop - 1), inner.start)
+        for k, n, many, inner in zip(at, grid, cells, place.inner, strict=True)
     )
     window = []
-    for k, n, many, end in list(zip(center, grid, cells, place.resampled_shape, strict=True))[-2:]:
-        side = min(max(math.ceil(n / PART), reach * math.ceil(n / many)), end)
-        start = min(max(k - side // 2, 0), end - side)
+    for k, n, many, inner in list(zip(center, grid, cells, place.inner, strict=True))[-2:]:
+        side = min(max(math.ceil(n / PART), reach * math.ceil(n / many)), inner.stop - inner.start)
+        start = min(max(k - side // 2, inner.start), inner.stop - side)
         window.append(slice(start, start + side))
     return center, tuple(window)

@@ -81,7 +81,7 @@ def inputs_of(
                 index = round(slice * (own - 1) / max(here - 1, 1))
             prepared = model.prepare(image, index)
             other = prepared.placement
-            if (other.shape, other.resampled_shape) == (place.shape, place.resampled_shape):
+            if (other.shape, other.inner) == (place.shape, place.inner):
                 out.append(prepared.tensor)
         if len(out) == many:
             break

@@ -225,6 +225,8 @@ class ModelCard(BaseModel):
                 raise ValueError(
                     f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
                 )
+        if self.grid.pad is not None and len(self.grid.pad.rule) != self.spatial_dims:
+            raise ValueError(f"grid pad needs one entry for each of {self.spatial_dims} axes")
         if self.windows is not None and len(self.windows.size) != self.spatial_dims:
             raise ValueError(
                 f"windows size needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
@@ -237,6 +239,8 @@ class ModelCard(BaseModel):
             raise ValueError("grid interpolation: bicubic is for pictures; a 3D model has `cubic` for that")
         if self.windows is not None:
             asked, least = "windows size", self.windows.size
+        elif self.grid.pad is not None:
+            asked, least = "grid pad", self.grid.framed(least)
         numbers = math.prod(least) * len(self.channels)
         if numbers > LARGEST:
             raise ValueError(

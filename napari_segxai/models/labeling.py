@@ -135,8 +135,11 @@ class Labeling:
             return placement.to_image(self._highest(logits, bring, out.dtype), out)
         labels = np.zeros(placement.turned_shape, out.dtype)
         if placement.seen:  # cell by cell, so that a few slices are enough at a time
-            inner = logits[(slice(None), *(slice(n) for n in placement.resampled_shape))]
-            into, thick = placement.cropped(labels), max(1, SLAB * inner.shape[1] // inner[0].numel())
+            inner = logits[(slice(None), *placement.inner)]
+            into, thick = (
+                placement.cropped(labels)[placement.kept],
+                max(1, SLAB * inner.shape[1] // inner[0].numel()),
+            )
             for start in range(0, inner.shape[1], thick):
                 some = inner[:, start : start + thick]
                 into[start : start + thick] = self._highest(

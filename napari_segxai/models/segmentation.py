@@ -24,8 +24,9 @@ from napari_segxai.models.inference.fused import fast_layout
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.network import Network
 from napari_segxai.models.preprocessing.first_stage import FirstStage
+from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.preprocessing.prepared import Prepared
-from napari_segxai.models.preprocessing.spatial import Placement, place, slice_count
+from napari_segxai.models.preprocessing.spatial import Placement, slice_count
 from napari_segxai.models.preprocessing.stepped import has_colors, stepped
 from napari_segxai.models.probabilities import check_numbers, check_values
 from napari_segxai.models.sizes import find_multiples, padding_note
@@ -125,7 +126,15 @@ class SegmentationModel(Network):
         value = tensor.amin(tuple(range(2, tensor.ndim)), keepdim=True)
         if background is not None:
             value = prepared.network_value(background)
-        notes = [*self.notes, *padding_note(self, placement.resampled_shape, placement.shape), *notes]
+        pad = self.card.grid.pad
+        if pad is None:
+            notes = [*padding_note(self, placement.resampled_shape, placement.shape), *notes]
+        elif pad.mode != "constant":
+            value = pad.mode
+        elif pad.value is not None:
+            of_image = pad.value_of == "image"
+            value = prepared.network_value(pad.value) if of_image else torch.full_like(value, pad.value)
+        notes = [*self.notes, *notes]
         first, beside = self.first_stage, None
         if first is not None:
             beside = partial(first.channels, image, placement)

@@ -14,7 +14,7 @@ from napari_segxai.core.target import region_words
 from napari_segxai.engine.region import pixels_of
 from napari_segxai.engine.scores import read_scores, reduce_scores
 from napari_segxai.models.card import make_card
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 
 SHAPE = (12, 14)
 IMAGE = sx.Image(np.zeros(SHAPE), name="scan")

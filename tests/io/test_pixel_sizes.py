@@ -14,7 +14,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.gui.manifest.reader import get_reader
 from napari_segxai.io import write_volume
 from napari_segxai.models.card import ModelCard
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 
 zarr = pytest.importorskip("zarr")
 

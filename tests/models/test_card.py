@@ -20,7 +20,7 @@ spatial_dims: 3
 channels: [t1, t2]
 network_channels: [t2, t1]
 orientation: LPS
-grid: {spacing: [1, 1, 2.5], multiple: 16, interpolation: nearest}
+grid: {spacing: [1, 1, 2.5], multiple: 16, interpolation: nearest, crop: nonzero, crop_on: grid, pad: {size: [0, 0, 8], at: end, value: 0}}
 intensity_on: image
 intensity:
   - clip: [-.inf, 400]

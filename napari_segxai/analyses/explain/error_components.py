@@ -18,7 +18,7 @@ from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.target import Error, Target
 from napari_segxai.models.ground_truth import truth_of
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 

@@ -28,7 +28,7 @@ from napari_segxai.io.cases.find import find_cases
 from napari_segxai.methods.registry import Method, find_method
 from napari_segxai.methods.size import Size
 from napari_segxai.models.inference.device import choose_device
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 

@@ -166,8 +166,11 @@ def _check(facts: Mapping[str, Any], image: Image) -> None:
     ):
         raise ValueError("placement.box: lies outside the image")
     shape, inner = place["shape"], place["resampled_shape"]
-    if {len(shape), len(inner)} != {n - (place["slice"] is not None)} or any(
-        a > b for a, b in zip(inner, shape, strict=True)
+    start = place.get("start")
+    starts = [0] * len(shape) if start is None else start
+    if {len(shape), len(inner), len(starts)} != {n - (place["slice"] is not None)} or any(
+        not -at < many or not at < cells or (start is None and cells > many)
+        for at, cells, many in zip(starts, inner, shape, strict=True)
     ):
         raise ValueError("placement.shape: does not fit the image")
     if any(place.get(name) is not None and len(place[name]) != len(shape) for name in ("steps", "first")):
@@ -218,4 +221,5 @@ def _placement(facts: Mapping[str, Any]) -> Placement:
     cut = {"box": None if box is None else tuple(tuple(ends) for ends in box), "apart": tuple(apart)}
     for name in ("steps", "first"):
         cut[name] = None if facts.get(name) is None else tuple(map(float, facts[name]))
+    cut["start"] = None if facts.get("start") is None else whole("start")
     return Placement(**{**facts, **shapes, **cut, "turn": turn})

@@ -190,8 +190,8 @@ def upright(values: np.ndarray, placement: Placement, image: Image) -> np.ndarra
         (rows, columns) or (slices, rows, columns); one slice of a volume that a 2D model saw is 2D.
     """
     inner = tuple(
-        slice(max(1, round(n * r / m)))
-        for n, r, m in zip(values.shape, placement.resampled_shape, placement.shape, strict=True)
+        slice(round(n * inside.start / m), max(round(n * inside.start / m) + 1, round(n * inside.stop / m)))
+        for n, inside, m in zip(values.shape, placement.inner, placement.shape, strict=True)
     )
     array = values[inner]
     if placement.slice is None:

@@ -39,6 +39,7 @@ class PlacementForm(TypedDict):  # noqa: D101
     nearest_apart: NotRequired[bool]
     steps: NotRequired[list[Annotated[float, Field(gt=0)]] | None]
     first: NotRequired[list[float] | None]
+    start: NotRequired[list[int] | None]
 
 
 class RemarkForm(TypedDict):  # noqa: D101

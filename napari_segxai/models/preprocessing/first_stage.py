@@ -68,9 +68,8 @@ class FirstStage:
         labels = np.where((labels == 0) & ~inside, OUTSIDE, labels.astype(np.int32))
         labels = label_image(labels, placement.resampled_shape, placement.apart[0])
         out = torch.zeros((1, len(self.values), *placement.shape), device=device)
-        inner = tuple(slice(n) for n in placement.resampled_shape)
         for k, value in enumerate(self.values):
-            out[(0, k, *inner)] = torch.from_numpy(labels == value).to(out)
+            out[(0, k, *placement.inner)] = torch.from_numpy(labels == value)[placement.kept].to(out)
         return out
 
 

@@ -4,9 +4,67 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Padding(BaseModel):
+    """What is put around the image on the grid, behind `crop` and before `multiple`. Of multiple, size and border one is given.
+
+    Attributes
+    ----------
+    multiple
+        Every axis gets to a multiple of its number.
+    size
+        Every axis gets so many cells at least; 0 for one that stays as it is.
+    border
+        So many cells before every axis and behind it.
+    at
+        Of `multiple` and `size`: what is lacking lies at "both" ends, the odd cell behind, or at the "end" alone.
+    mode
+        What is there: "constant", or the image mirrored ("reflect") or its edge repeated ("replicate").
+    value
+        Of "constant": the value; that of hidden pixels by default, as for `multiple` of the grid.
+    value_of
+        Whether that is one of the "network", behind the intensity steps, or of the "image", which goes through them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    multiple: tuple[Annotated[int, Field(ge=1, le=2**14)], ...] | None = None
+    size: tuple[Annotated[int, Field(ge=0, le=2**14)], ...] | None = None
+    border: (
+        tuple[tuple[Annotated[int, Field(ge=0, le=2**14)], Annotated[int, Field(ge=0, le=2**14)]], ...] | None
+    ) = None
+    at: Literal["both", "end"] = "both"
+    mode: Literal["constant", "reflect", "replicate"] = "constant"
+    value: float | None = Field(None, allow_inf_nan=False)
+    value_of: Literal["network", "image"] = "network"
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Padding:
+        if sum(rule is not None for rule in (self.multiple, self.size, self.border)) != 1:
+            raise ValueError("pad needs either a multiple or a size or a border")
+        if self.value is not None and self.mode != "constant":
+            raise ValueError("a value goes with the mode constant")
+        return self
+
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """The numbers per axis that are given."""
+        return self.multiple or self.size or self.border or ()
+
+    def around(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """Return how many cells are put before and behind every axis of a shape."""
+        if self.border is not None:
+            return list(self.border)
+        if self.multiple is not None:
+            lacking = [-n % many for n, many in zip(shape, self.multiple, strict=True)]
+        else:
+            assert self.size is not None
+            lacking = [max(0, least - n) for n, least in zip(shape, self.size, strict=True)]
+        return [(n // 2, n - n // 2) if self.at == "both" else (0, n) for n in lacking]
 
 
 class Grid(BaseModel):
@@ -17,6 +75,9 @@ class Grid(BaseModel):
     crop
         "nonzero": only the box of the pixels of which any channel is not 0 is taken to the grid, "positive": of those of which any
         is above 0 (MONAI's CropForeground); nothing is predicted around it.
+    crop_on
+        Where these pixels are looked for: in the "image", before it is resampled; on the "grid", in the resampled image; or in what the
+        "network" sees, behind the intensity steps. The steps measure the whole image in the last two cases.
     size
         Fixed size; the oriented image is resampled to it, whatever its spacing.
     spacing
@@ -27,6 +88,8 @@ class Grid(BaseModel):
         Beside `shortest_edge`: the most cells that an axis gets; the shortest one gets less where it has to.
     edge_multiple
         Beside `shortest_edge`: every axis is resampled to the next multiple of this, so that pixels are stretched a little.
+    pad
+        What is put around the image on the grid, see `Padding`.
     multiple
         The size is padded at the end of every axis to a multiple of this (unless `size` is given).
     interpolation
@@ -49,6 +112,8 @@ class Grid(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     crop: Literal["nonzero", "positive"] | None = None
+    crop_on: Literal["image", "grid", "network"] = "image"
+    pad: Padding | None = None
     size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     shortest_edge: int | None = Field(None, ge=1)
@@ -65,6 +130,8 @@ class Grid(BaseModel):
     def _one_rule(self) -> Grid:
         if sum(rule is not None for rule in (self.size, self.spacing, self.shortest_edge)) > 1:
             raise ValueError("give either a size or a spacing or a shortest_edge, not two of them")
+        if self.crop_on != "image" and self.crop is None:
+            raise ValueError("crop_on goes with a crop")
         if self.longest_edge is not None and (
             self.shortest_edge is None or self.longest_edge < self.shortest_edge
         ):
@@ -86,6 +153,28 @@ class Grid(BaseModel):
                 "align: centers is for grids with a spacing, interpolation nearest or linear, and all axes together"
             )
         return self
+
+    def frame(self, box: Sequence[tuple[int, int]], multiples: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Return from where to where the network sees the resampled image, with what is put around it.
+
+        Parameters
+        ----------
+        box
+            What is left of every axis by cropping: (start, stop).
+        multiples
+            Of which the size has to be a multiple, per axis.
+        """
+        around = [(0, 0)] * len(box) if self.pad is None else self.pad.around([b - a for a, b in box])
+        ends = [
+            (start - before, stop + behind)
+            for (start, stop), (before, behind) in zip(box, around, strict=True)
+        ]
+        return tuple((a, b + (a - b) % many) for (a, b), many in zip(ends, multiples, strict=True))
+
+    def framed(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the grid for a resampled image of a shape of which nothing is cropped."""
+        ends = self.frame([(0, n) for n in shape], (self.multiple,) * len(shape))
+        return tuple(b - a for a, b in ends)
 
     def fixed_size(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """Return the size to which pixels of this shape are resampled, where it does not depend on how long they are; None else.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core import orientation
-from napari_segxai.core.errors import UserError, number
+from napari_segxai.core.errors import UserError
 from napari_segxai.models.preprocessing.box import content_box, turned_box
 from napari_segxai.models.preprocessing.cells import cells_of, new_size, spacings, turned_affine
 from napari_segxai.models.preprocessing.resample import (
@@ -26,10 +26,6 @@ from napari_segxai.models.preprocessing.resample import (
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
-
-
-LARGEST = 2**31
-"""Numbers of an input: 8 GB."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,8 @@ class Placement:
         Shape after resampling, before padding.
     shape
         Shape of the model grid.
+    start
+        Where its first cell lies on the resampled image, per axis: below 0 behind padding, above it where it is cropped. None for 0.
     linear
         Whether maps, and intensities that are not resampled cubically, are resampled linearly, else to the nearest.
     box
@@ -77,6 +75,26 @@ class Placement:
     nearest_apart: bool = True
     steps: tuple[float, ...] | None = None
     first: tuple[float, ...] | None = None
+    start: tuple[int, ...] | None = None
+
+    @property
+    def offset(self) -> tuple[int, ...]:
+        """`start`, with zeros for None."""
+        return self.start or (0,) * len(self.shape)
+
+    @property
+    def inner(self) -> tuple[slice, ...]:
+        """Where on the model grid the image lies."""
+        ends = zip(self.offset, self.shape, self.resampled_shape, strict=True)
+        return tuple(slice(max(-at, 0), max(0, min(m, n - at))) for at, m, n in ends)
+
+    @property
+    def kept(self) -> tuple[slice, ...]:
+        """What of the resampled image lies on the model grid."""
+        return tuple(
+            slice(cells.start + at, cells.stop + at)
+            for cells, at in zip(self.inner, self.offset, strict=True)
+        )
 
     @property
     def turned_shape(self) -> tuple[int, ...]:
@@ -114,12 +132,29 @@ class Placement:
             tensor, self.resampled_shape, self.apart[0], nearest=self.nearest_apart, linear=self.linear
         )
 
-    def pad(self, tensor: Tensor, value: Tensor) -> Tensor:
-        """Pad (1, channels, *resampled) at the end of every axis to the model grid with a value per channel."""
-        if self.shape == self.resampled_shape:
+    def pad(self, tensor: Tensor, value: Tensor | Literal["reflect", "replicate"]) -> Tensor:
+        """Bring (1, channels, *resampled) to the model grid, with a value per channel around it, or itself mirrored or its edge repeated.
+
+        Raises
+        ------
+        UserError
+            If it is too small to be mirrored.
+        """
+        if self.shape == self.resampled_shape and not any(self.offset):
             return tensor
+        seen = tensor[(..., *self.kept)]
+        if isinstance(value, str):
+            ends = [(cells.start, n - cells.stop) for cells, n in zip(self.inner, self.shape, strict=True)]
+            if value == "reflect" and any(
+                max(pair) >= n for pair, n in zip(ends, seen.shape[2:], strict=True)
+            ):
+                raise UserError(
+                    f"an image of {' x '.join(map(str, seen.shape[2:]))} cells is too small to be mirrored to "
+                    f"{' x '.join(map(str, self.shape))} (`grid: pad` in the card); give a larger one."
+                )
+            return F.pad(seen, [n for pair in reversed(ends) for n in pair], mode=value)
         out = value.expand(*tensor.shape[:2], *self.shape).clone()
-        out[(slice(None), slice(None), *(slice(n) for n in self.resampled_shape))] = tensor
+        out[(..., *self.inner)] = seen
         return out
 
     def _resized(self, tensor: Tensor, *, linear: bool, antialias: bool = False) -> Tensor:
@@ -146,7 +181,7 @@ class Placement:
     def inside(self) -> Tensor:
         """Return where the image lies on the model grid: boolean, False in the padding."""
         out = torch.zeros(self.shape, dtype=torch.bool)
-        out[tuple(slice(n) for n in self.resampled_shape)] = self.seen
+        out[self.inner] = self.seen
         return out
 
     def mask_to_grid(self, mask: np.ndarray) -> Tensor:
@@ -168,7 +203,12 @@ class Placement:
 
     def from_grid(self, values: Tensor, *, linear: bool) -> np.ndarray:
         """Bring a map (*model grid) back to the turned image grid (or slice), as float32; 0 around the box."""
-        inner = values[tuple(slice(n) for n in self.resampled_shape)].float()[None, None]
+        inner = values[self.inner].float()
+        if tuple(inner.shape) != self.resampled_shape:  # nothing is known around what is cropped
+            whole = inner.new_zeros(self.resampled_shape)
+            whole[self.kept] = inner
+            inner = whole
+        inner = inner[None, None]
         if self.steps is not None:
             steps = [1 / step for step in self.steps]
             first = [-place / step for place, step in zip(self.first_cell, self.steps, strict=True)]
@@ -210,17 +250,21 @@ class Placement:
             if not first <= self.slice < last:
                 return None
         out = []
-        sizes = zip(ends, starts, self.seen_shape, self.resampled_shape, strict=True)
-        for (first, last), start, n, m in sizes:
+        sizes = zip(ends, starts, self.seen_shape, self.resampled_shape, self.offset, self.shape, strict=True)
+        for (first, last), start, n, m, at, most in sizes:
             first, last = max(first - start, 0), min(last - start, n)
             if first >= last or not self.seen:
                 return None
-            out.append(slice(first * m // n, -(-last * m // n)))
+            low, stop = max(first * m // n - at, 0), min(-(-last * m // n) - at, most)
+            if low >= stop:
+                return None
+            out.append(slice(low, stop))
         return tuple(out)
 
     def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:
         """Return the index on the image grid of the pixel in which a place on the model grid lies, given in cells from its first corner."""
         starts = [0] * len(self.shape) if self.box is None else [start for start, _ in self.box]
+        cell = [place + at for place, at in zip(cell, self.offset, strict=True)]
         inner = zip(cell, self.seen_shape, self.first_cell, self.pixels_per_cell, starts, strict=True)
         turned = [
             start + min(max(int(first + (place - 0.5) * step + 0.5 + SAME), 0), n - 1)
@@ -240,7 +284,7 @@ class Placement:
         turned = orientation.apply_to_affine(affine, self.image_shape, self.turn)
         cells, pixels = np.array(self.shape) / np.array(native_shape), np.array(self.pixels_per_cell)
         step = np.diag([*(cells * pixels), 1.0])
-        step[:3, 3] = self.first_cell + (0.5 * cells - 0.5) * pixels
+        step[:3, 3] = self.first_cell + (np.array(self.offset) + 0.5 * cells - 0.5) * pixels
         if self.box is not None:
             step[:3, 3] += [start for start, _ in self.box]
         return orientation.apply_to_affine(turned @ step, native_shape, orientation.invert(self.turn))
@@ -253,23 +297,14 @@ def slice_count(card: ModelCard, image: Image) -> int | None:
     return image.spatial_shape[turn_of(card, image)[0][0]]
 
 
-def place(
-    card: ModelCard,
-    image: Image,
-    slice: int | None = None,
-    multiples: Sequence[int] | None = None,
-    *,
-    read: bool = True,
-) -> Placement:
-    """Work out how `image` is brought to the grid of the model that `card` describes.
+def resampled(card: ModelCard, image: Image, slice: int | None = None, *, read: bool = True) -> Placement:
+    """Work out how `image` is resampled for the model that `card` describes, before it is cropped and padded there; see `place`.
 
     Parameters
     ----------
     slice
         For a 2D model on a volume: which slice, counted as napari displays the volume (inferior slices
         of a displayed axial stack have the higher index).
-    multiples
-        Of what the size has to be a multiple, per axis; what the card says by default.
     read
         Whether the image may be read, where the card crops it to what is not 0; else it is taken whole.
 
@@ -287,7 +322,7 @@ def place(
     shape = tuple(image.spatial_shape[k] for k in axes)
     grid = card.grid
     box = None
-    if grid.crop and read:
+    if grid.crop and grid.crop_on == "image" and read:
         box = turned_box(content_box(image, grid.crop), image.spatial_shape, turn)
     seen, first = True, 0
     if card.spatial_dims < image.spatial_dims:
@@ -308,17 +343,17 @@ def place(
     whole = shape
     if box is not None:
         shape = tuple(stop - start for start, stop in box)
-    resampled, cells = shape, None
+    size, cells = shape, None
     apart: tuple[int | None, int | None] = (None, None)
-    if (size := grid.fixed_size(shape)) is not None:
-        resampled = size
+    if (fixed := grid.fixed_size(shape)) is not None:
+        size = fixed
     elif grid.spacing is not None and grid.align == "centers":
         here, there = spacings(card, image, turn)
         cells = cells_of(shape, here[-len(shape) :], grid.spacing, turned_affine(image, turn))
-        resampled = cells.shape
+        size = cells.shape
     elif grid.spacing is not None:
         here, there = spacings(card, image, turn)
-        resampled = tuple(
+        size = tuple(
             new_size(n, s, wanted, card)
             for n, s, wanted in zip(shape, here[-len(shape) :], grid.spacing, strict=True)
         )
@@ -327,20 +362,12 @@ def place(
             dropped = len(here) - len(shape)
             to, back = (None if way is None or way < dropped else way - dropped for way in ways)
             apart = to, back
-    multiples = multiples or (grid.multiple,) * len(resampled)
-    padded = tuple(-(-n // m) * m for n, m in zip(resampled, multiples, strict=True))
-    numbers_asked = math.prod(padded) * len(card.channels)
-    if numbers_asked > LARGEST:
-        raise UserError(
-            f"{card.name} would need {image.name} on a grid of {' x '.join(map(number, padded))}, which is too large for "
-            f"any machine ({number(numbers_asked)} numbers, at most {LARGEST} are taken); see grid in its card."
-        )
     return Placement(
         image_shape=image.spatial_shape,
         turn=turn,
         slice=slice,
-        resampled_shape=resampled,
-        shape=padded,
+        resampled_shape=size,
+        shape=size,
         linear=grid.interpolation != "nearest",
         box=box if box != tuple((0, n) for n in whole) else None,
         seen=seen,

@@ -15,7 +15,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.gui.viewer.displayed import displayed_image, frame_of
 from napari_segxai.io.layer_data import index_to_world, layers_from_image
 from napari_segxai.models.card import ModelCard
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 
 SIZES = {"T": 5, "C": 2, "Z": 4, "Y": 9, "X": 7, "P": 3}
 

@@ -278,7 +278,7 @@ def test_a_program_is_asked_about_and_runs_after_a_yes(viewer, open_panel, wait,
     viewer.add_image(np.zeros((20, 30), np.float32), name="grey")
     box = open_panel().model_box
     box.open_asking(path)
-    wait(lambda: len(asked) == 1 and box.entry.problem)
+    wait(lambda: len(asked) == 1 and bool(box.entry.problem))
     assert "could write or read files" in box.entry.problem
     assert "This model runs a program" in asked[0]
     box.open(path, trust=True)

@@ -13,7 +13,7 @@ from PIL import Image as Picture
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 
 SIDE, KERNEL = 48, 11
 

@@ -126,11 +126,9 @@ def test_what_is_left_out_is_said(own):
     config["postprocessing"]["transforms"].append(
         {"_target_": "KeepLargestConnectedComponentd", "keys": "pred"}
     )
-    config["preprocessing"]["transforms"].append({"_target_": "DivisiblePadd", "keys": "image", "k": 16})
     change(own, **config)
     notes = " ".join(sx.load_model(own).notes)
     assert "KeepLargestConnectedComponentd of the bundle is left out" in notes
-    assert "DivisiblePadd of the bundle is left out" in notes
 
 
 def step(name: str, **own) -> dict:
@@ -139,6 +137,7 @@ def step(name: str, **own) -> dict:
 
 LOAD = step("LoadImaged")
 SPACE = step("Spacingd", pixdim=[1, 1, 2])
+SCALE = step("ScaleIntensityRanged", a_min=0, a_max=10)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +175,70 @@ def test_intensity_transforms_are_steps(transforms, expected):
 
 
 @pytest.mark.parametrize(
+    ("transforms", "expected"),
+    [
+        (
+            [SCALE, step("DivisiblePadd", k=16)],
+            {"multiple": [16] * 3, "at": "both", "mode": "constant", "value": 0},
+        ),
+        (
+            [step("SpatialPadd", spatial_size=[96, -1, 8], method="end", mode=["edge"]), SCALE],
+            {"size": [96, 0, 8], "at": "end", "mode": "replicate", "value_of": "image"},
+        ),
+        (
+            [step("BorderPadd", spatial_border=[1, 2, 3], value=-1)],
+            {"border": [[1, 1], [2, 2], [3, 3]], "mode": "constant", "value": -1},
+        ),
+    ],
+)
+def test_padding_is_said_by_the_grid(transforms, expected):
+    found = read_transforms({"_target_": "Compose", "transforms": [LOAD, *transforms]}, ("image",), 3, None)
+    assert not found.asked
+    assert found.grid == {"pad": expected}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "expected"),
+    [
+        ([step("CropForegroundd"), SPACE], "image"),
+        ([SPACE, step("CropForegroundd", source_key="image"), SCALE], "grid"),
+        ([SPACE, SCALE, step("CropForegroundd", source_key="image", allow_smaller=True)], "network"),
+    ],
+)
+def test_a_crop_is_said_where_it_comes(transforms, expected):
+    found = read_transforms({"_target_": "Compose", "transforms": [LOAD, *transforms]}, ("image",), 3, None)
+    assert not found.asked
+    assert (found.grid["crop"], found.grid.get("crop_on", "image")) == ("positive", expected)
+
+
+def test_slices_are_padded_within_alone():
+    pads = [step("DivisiblePadd", k=[8, 4, 1]), step("DivisiblePadd", k=8)]
+    within, across = (
+        read_transforms({"_target_": "Compose", "transforms": [LOAD, pad]}, ("image",), 2, 2) for pad in pads
+    )
+    assert within.grid["pad"]["multiple"] == [8, 4]
+    assert "before or behind the volume" in across.asked["grid"]
+
+
+def test_without_a_configuration_for_inference_that_of_the_training_is_read(own):
+    path = own / "configs/inference.json"
+    config = json.loads(path.read_text())
+    steps = config.pop("preprocessing")["transforms"]
+    flip = {"_target_": "RandFlipd", "keys": "image", "prob": 0.5}
+    config["train"] = {"preprocessing": {"_target_": "Compose", "transforms": [*steps, flip]}}
+    config["train"]["inferer"] = config.pop("inferer", {"_target_": "SimpleInferer"})
+    config["train"]["postprocessing"] = config.pop("postprocessing")
+    (own / "configs/train.json").write_text(json.dumps(config))
+    before = stored_card(own)
+    path.unlink()
+    model = sx.load_model(own)
+    assert model.card == before
+    notes = " ".join(model.notes)
+    assert "train.json, which is not for inference" in notes
+    assert "RandFlipd of the bundle's training is left out" in notes
+
+
+@pytest.mark.parametrize(
     ("transforms", "key", "why"),
     [
         ([step("GaussianSmoothd", sigma=1)], "intensity", "GaussianSmoothd"),
@@ -194,7 +257,26 @@ def test_intensity_transforms_are_steps(transforms, expected):
         ),
         ([step("ScaleIntensityd"), SPACE, step("NormalizeIntensityd")], "intensity", "some come before"),
         ([step("CastToTyped", dtype="uint8")], "intensity", "uint8"),
-        ([SPACE, step("CropForegroundd"), step("NormalizeIntensityd")], "intensity", "CropForeground"),
+        (
+            [SPACE, step("CropForegroundd"), step("NormalizeIntensityd")],
+            "intensity",
+            "measures the cropped image",
+        ),
+        ([step("DivisiblePadd", k=4), step("ScaleIntensityd")], "intensity", "measures the padded image"),
+        (
+            [SCALE, step("DivisiblePadd", k=4), SCALE],
+            "intensity",
+            "before the image is padded and some after",
+        ),
+        ([step("CropForegroundd", margin=3)], "grid", "margin 3"),
+        ([step("CropForegroundd", k_divisible=[8, 8, 8])], "grid", "k_divisible"),
+        ([step("CropForegroundd", source_key="label")], "grid", "crops to what 'label' holds"),
+        ([step("DivisiblePadd", k=8), step("SpatialPadd", spatial_size=8)], "grid", "pads what was padded"),
+        ([step("DivisiblePadd", k=8), step("CropForegroundd")], "grid", "crops what was padded"),
+        ([step("DivisiblePadd", k=8), SPACE], "grid", "resamples what was cropped or padded"),
+        ([step("SpatialPadd", spatial_size=[8, 8])], "grid", "spatial_size [8, 8]"),
+        ([step("SpatialPadd", spatial_size=8, mode="wrap")], "grid", "mode 'wrap'"),
+        ([step("BorderPadd", spatial_border=Unread("$f()"))], "grid", "spatial_border '$f()'"),
         ([step("Spacingd", pixdim=[1, 1, -1])], "grid", "pixdim"),
         ([step("Spacingd", pixdim=1, diagonal=True)], "grid", "diagonal"),
         ([step("Spacingd", pixdim=1, mode=3)], "grid", "mode 3"),

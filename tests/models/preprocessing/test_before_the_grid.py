@@ -19,8 +19,8 @@ from napari_segxai.core.image import Lazy
 from napari_segxai.io.layer_data import layer_from_image
 from napari_segxai.io.layer_image import image_from_layer
 from napari_segxai.models.card import make_card
+from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.preprocessing.resample import coarse_axis
-from napari_segxai.models.preprocessing.spatial import place
 
 SHAPE = (9, 11, 13)
 INNER = (slice(2, 7), slice(1, 10), slice(3, 12))

@@ -12,7 +12,7 @@ import napari_segxai as sx
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import make_card
 from napari_segxai.models.labeling import Labeling
-from napari_segxai.models.preprocessing.spatial import place
+from napari_segxai.models.preprocessing.framed import place
 
 SHAPE, SPACING = (9, 8, 7), (1.5, 2.0, 3.0)
 

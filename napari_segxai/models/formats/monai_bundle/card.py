@@ -60,7 +60,12 @@ def read_bundle(bundle: Bundle) -> Reading:
     usage = usage_of(config, dims)
     channels, notes = _channels(network, metadata)
     known["channels"] = channels
-    prepared = read_transforms(config.get("preprocessing"), channels, dims, slices)
+    found = config.get("preprocessing")
+    prepared = read_transforms(found, channels, dims, slices, is_training=bundle.is_training)
+    if bundle.is_training:
+        notes.append(
+            f"how images are prepared was read from {bundle.config.name}, which is not for inference."
+        )
     for part in (prepared.asked, usage.asked):
         for key, what in part.items():
             asked.setdefault(key, what)

@@ -20,6 +20,8 @@ from napari_segxai.models.loading.yaml_file import read_mapping
 
 BUNDLE = "a file of a MONAI bundle"
 
+SECTIONS = ("validate", "train")
+
 TARGET, DISABLED = "_target_", "_disabled_"
 
 NO_ARGUMENTS = (TARGET, DISABLED, "_requires_", "_desc_", "_mode_")
@@ -105,9 +107,16 @@ class Config:
             self.tree = read_mapping(path, "configuration of MONAI")
 
     def get(self, *names: str) -> Any:
-        """Return the first of some keys that is there, with all references followed; None without."""
-        name = next((name for name in names if self.tree.get(name) is not None), None)
-        return None if name is None else self._resolve(self.tree[name], 0)
+        """Return the first of some keys that is there, with all references followed; None without.
+
+        A configuration of a training has some of them in a section of its own, of which that of the validation counts first.
+        """
+        sections = (self.tree, *(self.tree.get(name) for name in SECTIONS))
+        for section in sections:
+            for name in names if isinstance(section, Mapping) else ():
+                if section.get(name) is not None:
+                    return self._resolve(section[name], 0)
+        return None
 
     def _resolve(self, value: Any, depth: int) -> Any:
         self.left -= 1

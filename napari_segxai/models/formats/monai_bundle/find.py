@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_segxai.core.errors import UserError
 
-CONFIGS, MODELS, METADATA, INFERENCE = "configs", "models", "metadata.json", "inference"
+CONFIGS, MODELS, METADATA, INFERENCE, TRAIN = "configs", "models", "metadata.json", "inference", "train"
 
 SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -34,6 +34,11 @@ class Bundle:
     root: Path
     config: Path
     weights: Path | None = None
+
+    @property
+    def is_training(self) -> bool:
+        """Whether that file is no configuration for inference, but perhaps one of a training."""
+        return not self.config.name.startswith(INFERENCE)
 
     @property
     def metadata(self) -> Path:
@@ -66,7 +71,7 @@ def find(path: Path) -> Bundle:
     root = roots[0]
     if path.is_file() and path.parent.name == CONFIGS and path.name != METADATA:
         return Bundle(root, path)
-    found = [root / CONFIGS / f"{INFERENCE}{suffix}" for suffix in SUFFIXES]
+    found = [root / CONFIGS / f"{name}{suffix}" for name in (INFERENCE, TRAIN) for suffix in SUFFIXES]
     config = next((one for one in found if one.is_file()), None)
     if config is None:
         others = [

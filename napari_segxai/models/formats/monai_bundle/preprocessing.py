@@ -14,6 +14,7 @@ from napari_segxai.models.formats.monai_bundle.config import (
     is_component,
     unread,
 )
+from napari_segxai.models.formats.monai_bundle.framing import PADDING, pad_of, without_axis, wrong_crop
 from napari_segxai.models.formats.monai_bundle.intensity import KNOWN, MEASURING, steps_of
 
 WITHOUT_EFFECT = [
@@ -36,8 +37,6 @@ WITHOUT_EFFECT = [
 ]
 """Transforms that leave the values of an image where and as they are."""
 
-PADDING = ("DivisiblePad", "SpatialPad", "BorderPad")
-
 SPATIAL = [
     "Affine",
     "CenterSpatialCrop",
@@ -52,6 +51,9 @@ SPATIAL = [
     "Zoom",
 ]
 """Transforms that change where things lie in a way that no card can say."""
+
+RANDOM = "Rand"
+"""How the names of transforms begin that change images by chance in training."""
 
 NOT_IMAGES = ("label", "labels", "mask", "seg", "segmentation", "pred")
 
@@ -75,7 +77,11 @@ class Preparation:
     asked
         As of a `PartialCard`.
     notes
-        What was left out because it changes no more than the edges.
+        What was left out.
+    is_training
+        Whether the transforms are those of a training, some of which change images by chance.
+    resampled, cropped, padded
+        What has been done to images so far; of padding, how many intensity steps came before it.
     """
 
     channels: Sequence[str]
@@ -88,8 +94,10 @@ class Preparation:
     before: list[dict[str, Any]] = field(default_factory=list)
     after: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    is_training: bool = False
     resampled: bool = False
-    cropped: str = ""
+    cropped: bool = False
+    padded: int | None = None
     transposed: bool = False
 
     def ask(self, key: str, what: str) -> None:
@@ -97,20 +105,29 @@ class Preparation:
         self.asked.setdefault(key, what)
 
     @property
+    def is_framed(self) -> bool:
+        """Whether images are cropped on the grid, or padded, so far."""
+        return self.cropped or self.padded is not None
+
+    @property
     def steps(self) -> list[dict[str, Any]]:
         """The intensity steps so far."""
         return self.before + self.after
 
 
-def read_transforms(found: Any, channels: Sequence[str], dims: int, slices: int | None) -> Preparation:
+def read_transforms(
+    found: Any, channels: Sequence[str], dims: int, slices: int | None, *, is_training: bool = False
+) -> Preparation:
     """Read the transforms of a bundle.
 
     Parameters
     ----------
     found
         The component "Compose", or a list of transforms; None where the bundle says nothing.
+    is_training
+        Whether they are those of a training: what changes images by chance is passed over then.
     """
-    out = Preparation(channels, dims, slices)
+    out = Preparation(channels, dims, slices, is_training=is_training)
     if is_component(found) and class_name(found) == "Compose":
         found = found.get("transforms")
     if not isinstance(found, list):
@@ -124,6 +141,13 @@ def read_transforms(found: Any, channels: Sequence[str], dims: int, slices: int 
         found = []
     for one in found:
         _transform(out, one)
+    if out.padded is not None and out.padded < len(out.steps):
+        if out.padded:
+            out.ask(
+                "intensity",
+                "the intensity steps (in the bundle some come before the image is padded and some after)",
+            )
+        out.grid["pad"]["value_of"] = "image"
     out.fields["grid"] = out.grid
     if out.before and out.after:
         out.ask(
@@ -182,10 +206,16 @@ def _transform(out: Preparation, one: Any) -> None:
             )
         elif (wrong := READ[name][0](out, own)) is not None:
             out.ask(READ[name][1], f"what {one[TARGET]} does in the bundle, which {wrong}")
-    elif name in PADDING:
+    elif out.is_training and name.startswith(RANDOM):
         out.notes.append(
-            f"{one[TARGET]} of the bundle is left out: the image is padded at its end, and only to what the network needs."
+            f"{one[TARGET]} of the bundle's training is left out, as it changes images by chance."
         )
+    elif name in PADDING:
+        if (wrong := _pad(out, name, own)) is not None:
+            out.ask(
+                "grid",
+                f"the grid (the bundle's {one[TARGET]} {wrong}, which a card cannot say; {out.grid} leaves it out)",
+            )
     elif name == "CastToType":
         if own.get("dtype", "float32") not in ("float32", "float64", "float"):
             out.ask(
@@ -232,10 +262,11 @@ def _intensity(out: Preparation, name: str, own: dict[str, Any], concerned: list
         return
     if several and (len(names) < count or any(key in step for step in steps for key in MEASURING)):
         steps = [{**step, "channels": [each]} for each in names for step in steps]
-    if out.cropped and any(key in step for step in steps for key in MEASURING):
+    done = "cropped" if out.cropped else "padded" if out.padded is not None else ""
+    if done and any(key in step for step in steps for key in MEASURING):
         out.ask(
             "intensity",
-            f"the intensity steps (the bundle's {name} measures what {out.cropped} has cropped, which is left out)",
+            f"the intensity steps (the bundle's {name} measures the {done} image, and those of a card the whole one)",
         )
     (out.after if out.resampled else out.before).extend(steps)
 
@@ -245,8 +276,8 @@ def _orient(out: Preparation, own: dict[str, Any]) -> str | None:
     codes = "".join(map(str, codes)) if isinstance(codes, list) else codes
     if not isinstance(codes, str) or len(codes) != 3 or own.get("labels") is not None:
         return "turns images by other codes than three letters such as RAS"
-    if out.resampled:
-        return "comes after the image is resampled"
+    if out.resampled or out.is_framed:
+        return "comes after the image is resampled, cropped or padded"
     out.fields["orientation"] = codes.upper()
     return None
 
@@ -271,12 +302,9 @@ def _spacing(out: Preparation, own: dict[str, Any]) -> str | None:
         or not all(isinstance(n, int | float) and n > 0 for n in pixdim)
     ):
         return f"has pixdim {pixdim!r:.60}"
-    if out.resampled or out.slices is not None:
-        return (
-            "resamples what was resampled"
-            if out.resampled
-            else "resamples across the slices that the network sees"
-        )
+    if out.resampled or out.is_framed or out.slices is not None:
+        done = "resampled" if out.resampled else "cropped or padded" if out.is_framed else ""
+        return f"resamples what was {done}" if done else "resamples across the slices that the network sees"
     out.grid |= {
         "spacing": [float(n) for n in (pixdim + pixdim[-1:] * out.dims)[: out.dims]],
         "align": "centers",
@@ -302,12 +330,9 @@ def _resize(out: Preparation, own: dict[str, Any]) -> str | None:
         or not all(isinstance(n, int) and n > 0 for n in size)
     ):
         return f"has spatial_size {size!r:.60}"
-    if out.resampled or out.slices is not None:
-        return (
-            "resizes what was resampled"
-            if out.resampled
-            else "resizes across the slices that the network sees"
-        )
+    if out.resampled or out.is_framed or out.slices is not None:
+        done = "resampled" if out.resampled else "cropped or padded" if out.is_framed else ""
+        return f"resizes what was {done}" if done else "resizes across the slices that the network sees"
     way = "area" if mode == "area" else "nearest" if mode == "nearest-exact" else "linear"
     out.grid |= {"size": size, "interpolation": way, "antialias": False}
     out.resampled = True
@@ -315,20 +340,42 @@ def _resize(out: Preparation, own: dict[str, Any]) -> str | None:
 
 
 def _crop(out: Preparation, own: dict[str, Any]) -> str | None:
-    usual = {"margin": 0, "k_divisible": 1, "channel_indices": None, "select_fn": None}
-    as_usual = all(_one(own.get(name, value)) in (value, [value]) for name, value in usual.items())
-    if as_usual and not out.resampled and not out.steps and out.slices is None:
-        out.grid["crop"] = "positive"
-        return None
-    out.cropped = "CropForeground"
-    out.notes.append(
-        "CropForeground of the bundle is left out: the network sees the whole image, through windows that lie elsewhere."
-    )
+    if wrong := wrong_crop(own, out.keys):
+        return wrong
+    if out.slices is not None:
+        return "crops volumes of which the network sees slices"
+    if out.grid.get("crop") or out.padded is not None:
+        return f"crops what was {'cropped' if out.grid.get('crop') else 'padded'}"
+    out.grid["crop"] = "positive"
+    if out.resampled or out.steps:
+        out.grid["crop_on"] = "network" if out.steps else "grid"
+        out.cropped = True
+    return None
+
+
+def _pad(out: Preparation, name: str, own: dict[str, Any]) -> str | None:
+    left = next(unread(own), None)
+    if left is not None:
+        return f"has {left[0]} {left[1]!r}, which is not run"
+    if out.padded is not None:
+        return "pads what was padded"
+    found = pad_of(name, own, out.dims + (out.slices is not None))
+    if isinstance(found, str):
+        return found
+    pad = found if out.slices is None else without_axis(found, out.slices)
+    if pad is None:
+        return "puts slices before or behind the volume"
+    out.grid["pad"], out.padded = pad, len(out.steps)
     return None
 
 
 def _transpose(out: Preparation, own: dict[str, Any]) -> str | None:
-    if out.dims == 2 and out.slices is None and own.get("indices") == [0, 2, 1] and not out.resampled:
+    if (
+        out.dims == 2
+        and out.slices is None
+        and own.get("indices") == [0, 2, 1]
+        and not (out.resampled or out.is_framed)
+    ):
         out.transposed = not out.transposed
         return None
     return "changes the order of the axes"
