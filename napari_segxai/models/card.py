@@ -225,7 +225,7 @@ class ModelCard(BaseModel):
                 raise ValueError(
                     f"grid {what} needs {self.spatial_dims} numbers for a {self.spatial_dims}D model"
                 )
-        if self.grid.pad is not None and len(self.grid.pad.rule) != self.spatial_dims:
+        if self.grid.pad is not None and any(len(each) != self.spatial_dims for each in self.grid.pad.rules):
             raise ValueError(f"grid pad needs one entry for each of {self.spatial_dims} axes")
         if self.windows is not None and len(self.windows.size) != self.spatial_dims:
             raise ValueError(

@@ -19,7 +19,9 @@ def find_multiples(model: Network) -> tuple[int, ...]:
     """
     grid, example = model.card.grid, model.example_grid
     given = (grid.multiple,) * len(example)
-    if model.windows is not None or grid.size is not None or "multiple" in grid.model_fields_set:
+    pad = grid.pad
+    told = pad is not None and pad.size is not None and pad.multiple is not None
+    if told or model.windows is not None or grid.size is not None or "multiple" in grid.model_fields_set:
         return given
     if all(model.runs_on([n + step for n in example]) for step in (1, -1)):
         return given

@@ -11,7 +11,7 @@ from helpers.networks import card
 
 import napari_segxai as sx
 from napari_segxai.models.card import ModelCard, make_card, read_card
-from napari_segxai.models.preprocessing.rules import Grid, Intensity
+from napari_segxai.models.preprocessing.rules import Grid, Intensity, Padding
 
 FULL = """\
 name: Everything
@@ -249,6 +249,6 @@ def test_a_pipe_is_no_card(tmp_path):
 
 def test_every_key_stands_on_the_page_about_cards():
     page = (Path(sx.__file__).parents[1] / "docs" / "model_card.md").read_text()
-    for form in (ModelCard, Grid, Intensity):
+    for form in (ModelCard, Grid, Padding, Intensity):
         for key in form.model_fields:
             assert re.search(rf"\b{key}\b", page), key

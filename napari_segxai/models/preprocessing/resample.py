@@ -68,6 +68,15 @@ def resize_centers(
     return tensor
 
 
+def continued(places: Tensor, n: int, way: Literal["reflect", "replicate"]) -> Tensor:
+    """Return which of `n` cells is found at places before and behind them: the edge, or the cells mirrored there, as often as needed."""
+    if way == "replicate":
+        return places.clamp(0, n - 1)
+    period = max(1, 2 * (n - 1))
+    places = places % period
+    return torch.where(places < n, places, period - places)
+
+
 def coarse_axis(first: Sequence[float], second: Sequence[float]) -> int | None:
     """Return the axis that is resampled apart, as nnU-Net chooses it: the longest of the first spacing that has a coarse one.
 

@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Padding(BaseModel):
-    """What is put around the image on the grid, behind `crop` and before `multiple`. Of multiple, size and border one is given.
+    """What is put around the image on the grid, behind `crop` and before `multiple` of the grid.
 
     Attributes
     ----------
-    multiple
-        Every axis gets to a multiple of its number.
-    size
-        Every axis gets so many cells at least; 0 for one that stays as it is.
     border
         So many cells before every axis and behind it.
+    size
+        Every axis gets so many cells at least; 0 for one that stays as it is.
+    multiple
+        Every axis gets to a multiple of its number; beside `size`, to that and so many times this more.
     at
         Of `multiple` and `size`: what is lacking lies at "both" ends, the odd cell behind, or at the "end" alone.
     mode
@@ -44,27 +44,29 @@ class Padding(BaseModel):
 
     @model_validator(mode="after")
     def _one_rule(self) -> Padding:
-        if sum(rule is not None for rule in (self.multiple, self.size, self.border)) != 1:
-            raise ValueError("pad needs either a multiple or a size or a border")
+        if not self.rules:
+            raise ValueError("pad needs a border, a size or a multiple")
         if self.value is not None and self.mode != "constant":
             raise ValueError("a value goes with the mode constant")
         return self
 
     @property
-    def rule(self) -> tuple[object, ...]:
-        """The numbers per axis that are given."""
-        return self.multiple or self.size or self.border or ()
+    def rules(self) -> list[tuple[object, ...]]:
+        """What is given of border, size and multiple: an entry per axis."""
+        return [rule for rule in (self.border, self.size, self.multiple) if rule is not None]
 
     def around(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return how many cells are put before and behind every axis of a shape."""
-        if self.border is not None:
-            return list(self.border)
-        if self.multiple is not None:
-            lacking = [-n % many for n, many in zip(shape, self.multiple, strict=True)]
-        else:
-            assert self.size is not None
-            lacking = [max(0, least - n) for n, least in zip(shape, self.size, strict=True)]
-        return [(n // 2, n - n // 2) if self.at == "both" else (0, n) for n in lacking]
+        out = []
+        for axis, n in enumerate(shape):
+            before, behind = (0, 0) if self.border is None else self.border[axis]
+            least = 0 if self.size is None else self.size[axis]
+            step = 1 if self.multiple is None else self.multiple[axis]
+            n += before + behind
+            lacking = least - n if n < least else (least - n) % step
+            half = lacking // 2 if self.at == "both" else 0
+            out.append((before + half, behind + lacking - half))
+        return out
 
 
 class Grid(BaseModel):

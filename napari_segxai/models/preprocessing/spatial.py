@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core import orientation
@@ -18,6 +17,7 @@ from napari_segxai.models.preprocessing.cells import cells_of, new_size, spacing
 from napari_segxai.models.preprocessing.resample import (
     SAME,
     coarse_axis,
+    continued,
     resize,
     resize_apart,
     resize_centers,
@@ -133,26 +133,15 @@ class Placement:
         )
 
     def pad(self, tensor: Tensor, value: Tensor | Literal["reflect", "replicate"]) -> Tensor:
-        """Bring (1, channels, *resampled) to the model grid, with a value per channel around it, or itself mirrored or its edge repeated.
-
-        Raises
-        ------
-        UserError
-            If it is too small to be mirrored.
-        """
+        """Bring (1, channels, *resampled) to the model grid, with a value per channel around it, or itself mirrored or its edge repeated."""
         if self.shape == self.resampled_shape and not any(self.offset):
             return tensor
         seen = tensor[(..., *self.kept)]
         if isinstance(value, str):
-            ends = [(cells.start, n - cells.stop) for cells, n in zip(self.inner, self.shape, strict=True)]
-            if value == "reflect" and any(
-                max(pair) >= n for pair, n in zip(ends, seen.shape[2:], strict=True)
-            ):
-                raise UserError(
-                    f"an image of {' x '.join(map(str, seen.shape[2:]))} cells is too small to be mirrored to "
-                    f"{' x '.join(map(str, self.shape))} (`grid: pad` in the card); give a larger one."
-                )
-            return F.pad(seen, [n for pair in reversed(ends) for n in pair], mode=value)
+            for axis, (cells, whole) in enumerate(zip(self.inner, self.shape, strict=True), start=2):
+                places = torch.arange(-cells.start, whole - cells.start)
+                seen = seen.index_select(axis, continued(places, seen.shape[axis], value))
+            return seen
         out = value.expand(*tensor.shape[:2], *self.shape).clone()
         out[(..., *self.inner)] = seen
         return out

@@ -26,6 +26,8 @@ class Windows:
         (nnU-Net's test-time augmentation).
     average
         What is averaged where windows overlap: logits, or probabilities.
+    margin
+        Cells at both ends of a window, per axis, that do not count where the middle of another one lies (bioimage.io's halo).
     padding, padding_value
         What lies around an image that is smaller than a window, which is put into its middle: a constant (after the
         intensity steps), the nearest value, or the mirrored image.
@@ -39,6 +41,7 @@ class Windows:
     weighting: Literal["gaussian", "constant"] = "gaussian"
     mirror: tuple[int, ...] = ()
     average: Literal["logits", "probabilities"] = "logits"
+    margin: tuple[int, ...] = ()
     padding: Literal["constant", "replicate", "reflect"] = "constant"
     padding_value: float = 0.0
 
@@ -49,6 +52,13 @@ class Windows:
             raise ValueError("padding_value of windows is a finite number")
         if not self.size or any(n < 1 for n in self.size):
             raise ValueError("the size of windows is a positive number of cells per axis")
+        if self.margin and (
+            len(self.margin) != len(self.size)
+            or any(not 0 <= 2 * m < n for m, n in zip(self.margin, self.size, strict=True))
+        ):
+            raise ValueError(
+                f"margin of windows needs {len(self.size)} numbers of cells, each less than half of the size"
+            )
         if len(set(self.mirror)) != len(self.mirror) or any(
             not 0 <= axis < len(self.size) for axis in self.mirror
         ):

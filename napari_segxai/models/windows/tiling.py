@@ -27,6 +27,9 @@ Box = tuple[slice, ...]
 SIGMA = 1 / 8
 """Standard deviation of the Gaussian weights, as a share of the window's size, of both rules."""
 
+UNHEARD = 1e-6
+"""How much a place in the margin of a window counts, as a share: nothing, unless no other window has it."""
+
 MOST_WINDOWS = 10**6
 """Of one grid: more are a slip of the card, and their list alone would fill the memory."""
 
@@ -270,6 +273,15 @@ def _step(rule: Windows, size: int) -> int:
 
 def importance(rule: Windows) -> Tensor:
     """Return how much each place of a window counts: (*size), float32, above 0."""
+    out = _weighting(rule)
+    if any(rule.margin):
+        middle = tuple(slice(m, n - m) for m, n in zip(rule.margin, rule.size, strict=True))
+        out, whole = out * UNHEARD, out
+        out[middle] = whole[middle]
+    return out
+
+
+def _weighting(rule: Windows) -> Tensor:
     if rule.weighting == "constant":
         return torch.ones(rule.size)
     if rule.rule == "monai":

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.networks import LinearHead, card
 
 import napari_segxai as sx
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.manifest.models import is_model
+from napari_segxai.models.card import make_card
 from napari_segxai.models.formats.bioimageio.load import read_card
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
 from napari_segxai.models.partial_card import CardIncomplete
@@ -34,7 +36,7 @@ def image_of(array: np.ndarray) -> sx.Image:
 
 @pytest.mark.parametrize("name", ["cells", "volume"])
 def test_input_and_output_are_those_of_bioimageio_s_own_predictor(name):
-    model = sx.load_model(DATA / name, trust=True)
+    model = sx.load_model(DATA / name, trust=True, card={"grid": {}})  # it was frozen without the halo
     frozen = np.load(DATA / name / "frozen.npz")
     tensor = model.prepare(image_of(frozen["image"])).tensor
     np.testing.assert_allclose(tensor.numpy(), frozen["input"], rtol=0, atol=2e-6)
@@ -47,11 +49,34 @@ def test_input_and_output_are_those_of_bioimageio_s_own_predictor(name):
     assert 0 < drawn.mean() < 1
 
 
+@pytest.mark.parametrize("name", ["cells", "volume"])
+def test_an_image_is_mirrored_around_itself_by_the_halo(name):
+    model = sx.load_model(DATA / name, trust=True)
+    frozen = np.load(DATA / name / "frozen.npz")
+    halo = [before for before, _ in model.card.grid.pad.border]
+    assert any(halo)
+    seen = np.pad(frozen["input"], [(0, 0), (0, 0), *((width, width) for width in halo)], mode="reflect")
+    prepared = model.prepare(image_of(frozen["image"]))
+    np.testing.assert_allclose(prepared.tensor.numpy(), seen, rtol=0, atol=2e-6)
+    with torch.inference_mode():
+        out = model.module(torch.from_numpy(seen))
+        own = model.logits(prepared.tensor)[:, 1:]
+    torch.testing.assert_close(own, out, rtol=0, atol=1e-5)
+    inner = out[
+        (0, slice(None), *(slice(width, n - width) for width, n in zip(halo, out.shape[2:], strict=True)))
+    ]
+    predicted = model.predict(image_of(frozen["image"]))
+    drawn = predicted if model.overlapping else predicted[None] == 1
+    np.testing.assert_array_equal(drawn, inner.numpy() > 0)
+
+
 def test_a_description_becomes_a_card():
     card = sx.load_model(DATA / "cells", trust=True).card
     assert card.labels == ("background", "foreground", "boundary")
     assert card.channels == ("membrane", "nucleus")
-    assert (card.activation, card.values, card.grid.multiple) == ("sigmoid", "logits", 8)
+    assert (card.activation, card.values) == ("sigmoid", "logits")
+    pad = card.grid.pad
+    assert (pad.border, pad.multiple, pad.mode, pad.at) == (((4, 4),) * 2, (8, 8), "reflect", "end")
     first, second = (step.model_dump(exclude_unset=True) for step in card.intensity)
     assert first == {"percentile_range": (1.0, 99.8), "eps": 1e-6}
     assert second == {"clip": (-0.1, 1.1)}
@@ -217,13 +242,34 @@ def test_values_and_thresholds(tmp_path):
 def test_one_size_is_a_window_and_steps_are_a_multiple(tmp_path):
     known = read_card(old(tmp_path, output={"halo": [0, 0, 8, 8]})).known
     assert known["windows"]["size"] == [64, 64]
-    assert known["windows"]["overlap"] == 0.25
-    shape = {"min": [1, 1, 32, 64], "step": [0, 0, 16, 32]}
-    assert read_card(old(tmp_path, input={"shape": shape})).known["grid"] == {"multiple": 32}
+    assert (known["windows"]["overlap"], known["windows"]["margin"]) == (0.25, [8, 8])
+    assert known["grid"]["pad"] == {"border": [[8, 8], [8, 8]], "mode": "reflect"}
+    shape = {"min": [1, 1, 36, 64], "step": [0, 0, 16, 32]}
+    pad = {"size": [36, 64], "multiple": [16, 32], "at": "end", "mode": "reflect"}
+    assert read_card(old(tmp_path, input={"shape": shape})).known["grid"] == {"pad": pad}
+    grid = make_card({**card(), "grid": {"pad": pad}}).grid
+    assert [grid.framed(n) for n in ((20, 70), (36, 64), (37, 97))] == [(36, 96), (36, 64), (52, 128)]
     mixed = {"min": [1, 1, 32, 64], "step": [0, 0, 0, 32]}
     assert "windows" in read_card(old(tmp_path, input={"shape": mixed})).asked
-    odd = {"min": [1, 1, 36, 36], "step": [0, 0, 16, 16]}  # of which no multiple holds
-    assert "grid" not in read_card(old(tmp_path, input={"shape": odd})).known
+
+
+def test_windows_of_one_size_do_not_count_in_their_halo():
+    """Their middles lie side by side: what is stitched is what every window says of its own middle."""
+    fields = card(grid={"pad": {"border": [[4, 4], [4, 4]], "mode": "reflect"}})
+    windows = {"size": [24, 24], "overlap": 1 / 3, "rule": "monai", "weighting": "constant", "margin": [4, 4]}
+    whole, model = (
+        sx.load_model(LinearHead(), card=fields),
+        sx.load_model(LinearHead(), card=fields | {"windows": windows}),
+    )
+    image = sx.Image(np.random.default_rng(0).normal(size=(32, 48)).astype(np.float32))
+    tensor = model.prepare(image).tensor
+    assert tensor.shape[2:] == (40, 56)
+    with torch.inference_mode():
+        ours, one = model.logits(tensor), whole.logits(tensor)
+    inner = (..., slice(4, -4), slice(4, -4))
+    torch.testing.assert_close(ours[inner], one[inner], rtol=0, atol=1e-5)  # its convolutions reach two cells
+    with pytest.raises(UserError, match="margin of windows needs 2 numbers"):
+        sx.load_model(LinearHead(), card=fields | {"windows": windows | {"margin": [12, 4]}})
 
 
 def test_numbers_along_channels_and_numbers_that_yaml_reads_as_text(tmp_path):

@@ -451,9 +451,9 @@ def test_nothing_is_drawn_around_what_is_cropped_on_the_grid():
     np.testing.assert_array_equal(model.predict(image), array)
 
 
-def test_an_image_too_small_to_be_mirrored_is_told():
-    model = sx.load_model(
-        LinearHead(3), card=card(3, grid={"pad": {"size": [40, 40, 40], "mode": "reflect"}})
-    )
-    with pytest.raises(sx.UserError, match="too small to be mirrored to 40 x 40 x 40"):
-        model.prepare(stored("RAS"))
+def test_a_small_image_is_mirrored_as_often_as_needed():
+    pad = {"size": [20, 40, 9], "mode": "reflect", "at": "end"}
+    fields = card(3, orientation="RAS", grid={"pad": pad})
+    tensor = sx.load_model(LinearHead(3), card=fields).prepare(stored("RAS")).tensor
+    wanted = np.pad(phantom(), [(0, 14), (0, 33), (0, 0)], mode="reflect")
+    np.testing.assert_array_equal(tensor[0, 0].numpy(), wanted)

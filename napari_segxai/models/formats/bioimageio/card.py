@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import lcm
 from typing import Any
 
 from napari_segxai.core.errors import UserError
@@ -65,11 +64,6 @@ def notes_of(description: Description, card: ModelCard) -> list[str]:
     if left:
         notes.append(
             f"what the description does after the network is left out ({', '.join(left)}): what is explained is the network's own output."
-        )
-    if output.halo:
-        windows = "; windows overlap by it, and their middle counts most" if card.windows is not None else ""
-        notes.append(
-            f"the description has a halo, by which bioimage.io mirrors an image around itself; here it is shown as it is{windows}."
         )
     return notes
 
@@ -135,32 +129,40 @@ def _of_people(description: Description, image: Tensor) -> dict[str, str]:
 def _sizes(
     image: Tensor, output: Tensor, known: dict[str, Any], asked: dict[str, str], suggested: dict[str, Any]
 ) -> None:
-    """Say what sizes the network takes: a multiple, or windows of its one size."""
+    """Say what sizes the network takes, and what is put around an image: the halo, and what lacks to such a size."""
     axes = [axis for axis in image.axes if axis in "zyx"]
     sizes = [image.sizes.get(axis) for axis in axes]
     found = [size for size in sizes if size is not None]
-    if len(found) < len(axes):
-        return  # they are found by trying
-    fixed = [size.step == 0 for size in found]
     halo = [output.halo.get(axis, 0) for axis in axes]
-    if any(fixed):
-        overlap = max(min(2 * width / size.least, 0.75) for width, size in zip(halo, found, strict=True))
-        windows = {
-            "size": [size.least for size in found],
-            "overlap": overlap,
-            "rule": "monai",
-            "weighting": "gaussian" if overlap else "constant",
-            "padding": "reflect",
-        }
-        if all(fixed):
-            known["windows"] = windows
+    pad: dict[str, Any] = {"border": [[width, width] for width in halo]} if any(halo) else {}
+    if len(found) == len(axes):
+        fixed = [size.step == 0 for size in found]
+        if any(fixed):
+            windows = _windows([size.least for size in found], halo)
+            if all(fixed):
+                known["windows"] = windows
+            else:
+                asked["windows"] = (
+                    "the size of what it sees at once, such as {size: [...]}, as not every axis may have any length"
+                )
+                suggested["windows"] = windows
         else:
-            asked["windows"] = (
-                "the size of what it sees at once, such as {size: [...]}, as not every axis may have any length"
-            )
-            suggested["windows"] = windows
-    elif all(size.least % size.step == 0 for size in found):
-        known["grid"] = {"multiple": lcm(*(size.step for size in found))}
+            pad |= {
+                "size": [size.least for size in found],
+                "multiple": [size.step for size in found],
+                "at": "end",
+            }
+    if pad:
+        known["grid"] = {"pad": {**pad, "mode": "reflect"}}
+
+
+def _windows(size: list[int], halo: list[int]) -> dict[str, Any]:
+    """Return windows of the one size that a network takes: their middles lie side by side."""
+    out = {"size": size, "overlap": 0.0, "rule": "monai", "weighting": "constant", "padding": "reflect"}
+    if any(halo) and all(2 * width < n for width, n in zip(halo, size, strict=True)):
+        out["overlap"] = max(2 * width / n for width, n in zip(halo, size, strict=True))
+        out["margin"] = halo
+    return out
 
 
 def _labels(
