@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from napari_segxai.core.errors import UserError, reason_of
 from napari_segxai.models.background import background_of
 from napari_segxai.models.batch_mixing import needs_one_at_a_time
+from napari_segxai.models.introspection.modules import first_tensor
 from napari_segxai.models.network import Network
 from napari_segxai.models.outputs import choose_output, covers
 from napari_segxai.models.probabilities import may_be_probabilities
@@ -69,9 +70,30 @@ def _cannot_run(model: Network, error: Exception) -> UserError:
     if other is not None:
         right = "make them real" if "complex" in other else "call .float() on the network first"
         return UserError(f"{model.name} has weights of type {other}, but inputs are float32; {right}.")
+    if _takes_channels_last(model):
+        return UserError(
+            f"{model.name} takes images with the channels on their last axis, and they enter a network here as (images, channels, *grid): "
+            "wrap it in a module whose forward gives it `x.movedim(1, -1)` and returns `out.movedim(-1, 1)` (docs/own_network.md)."
+        )
     return UserError(
         f"{model.name} cannot run on an input of shape {tuple(model.example().shape)}, which its card "
         f"allows: {reason_of(error)}{_called_otherwise(model.module, model.example(), error)}."
+    )
+
+
+def _takes_channels_last(model: Network) -> bool:
+    """Tell whether a network runs on inputs with the channels last, and returns its labels there."""
+    try:
+        out = model.module(model.example().to(model.device).movedim(1, -1))
+    except Exception:  # a network can raise anything
+        return False
+    found = first_tensor(out)
+    counts = {len(model.labels), len(model.labels) - (model.card.activation == "sigmoid")}
+    dims = model.card.spatial_dims
+    return (
+        found is not None
+        and found.ndim == dims + 2
+        and any(n in counts for n in (found.shape[1], found.shape[-1]))
     )
 
 

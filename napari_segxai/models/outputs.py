@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.introspection.modules import parts_of
+from napari_segxai.models.partial_card import CardIncomplete, PartialCard
 
 if TYPE_CHECKING:
     from napari_segxai.models.card import ModelCard
@@ -23,8 +25,8 @@ MAIN = ("out", "logits")
 def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Place, str]:
     """Choose the tensor that holds the segmentation among what a network returned.
 
-    Where several fit the card, the one called "out" or "logits" is taken, else the finest, else the first; auxiliary ones
-    ("aux") only where there is no other.
+    Where several fit the card, the one called "out" or "logits" is taken, else the one that is finer than all others, as with deep
+    supervision; auxiliary ones ("aux") only where there is no other. Where several are as fine and differ, the card has to say which.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Pla
     ------
     UserError
         If there is no such output, or none of floating-point numbers.
+    CardIncomplete
+        If nothing tells which of several is meant.
     """
     start: Place = () if card.output is None else (card.output,)
     try:
@@ -65,11 +69,20 @@ def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Pla
         return next(iter(floats)), ""
     main = [place for place in fitting if place and place[-1] in MAIN]
     others = [place for place in fitting if not any(str(key).lower().startswith("aux") for key in place)]
-    finest = max(others or fitting, key=lambda place: fitting[place][0, 0].numel())
-    chosen = main[0] if main else finest
+    cells = {place: fitting[place][0, 0].numel() for place in others or fitting}
+    finest = [place for place in cells if cells[place] == max(cells.values())]
+    chosen = main[0] if main else finest[0]
     if len(fitting) == 1:
         return chosen, ""
     sizes = ", ".join(f"{_written(place)} {tuple(t.shape[2:])}" for place, t in fitting.items())
+    differ = any(not torch.equal(fitting[place], fitting[chosen]) for place in finest)
+    if card.output is None and not main and differ:
+        keys = list(dict.fromkeys(place[0] for place in finest))
+        asked = f"which of its outputs is explained: {' or '.join(map(repr, keys))} (as fine as each other are {sizes})"
+        partial = PartialCard(
+            card.name, card.model_dump(exclude_unset=True), {"output": asked}, {"output": keys[0]}
+        )
+        raise CardIncomplete(partial, {"output": asked})
     return chosen, (
         f"{card.name} returns {len(fitting)} outputs that fit its labels ({sizes}): {_written(chosen)} was taken; "
         "`output` in the card names another."

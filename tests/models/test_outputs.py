@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import napari_segxai as sx
 from napari_segxai.models.introspection.modules import first_tensor, map_tensors
+from napari_segxai.models.partial_card import CardIncomplete
 
 IMAGE = np.random.default_rng(0).random((16, 16), np.float32)
 WHOLE = sx.Target("object", region="image")
@@ -101,16 +102,35 @@ def test_the_output_that_fits_is_found_in_any_object(make, fields):
         (lambda f, y, c: {"aux": -y, "out": y}, {}, "'out'"),
         (lambda f, y, c: {"fine": -y.repeat_interleave(1, 2), "logits": y}, {}, "'logits'"),
         (lambda f, y, c: {"side": (c, c), "main": y}, {}, "'main'"),
-        (lambda f, y, c: (y, -y), {}, "0"),
         (lambda f, y, c: {"heads": [c, y], "other": -y}, {"output": "heads"}, "'heads'.1"),
     ],
-    ids=range(6),
+    ids=range(5),
 )
 def test_of_several_outputs_the_main_or_the_finest_is_taken_and_that_is_said(make, fields, chosen):
     model = sx.load_model(Returns(make).eval(), card=card(**fields))
     assert same_as_plain(model)
     warnings = sx.explain(model, IMAGE, WHOLE, "vanilla-gradient").record.warnings
     assert any(f"{chosen} was taken" in warning and "`output`" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda f, y, c: (y, -y, c), lambda f, y, c: {"a": (y, c), "b": -y}], ids=range(2)
+)
+def test_of_outputs_that_are_as_fine_as_each_other_one_is_asked_for(make):
+    """As those of BasicUNet++ with deep supervision."""
+    network = Returns(make).eval()
+    with pytest.raises(CardIncomplete) as caught:
+        sx.load_model(network, card=card())
+    first, second = list(make(1, 2, 3)) if isinstance(make(1, 2, 3), dict) else (0, 1)
+    assert f"which of its outputs is explained: {first!r} or {second!r}" in str(caught.value)
+    assert list(caught.value.missing) == ["output"]
+    assert same_as_plain(sx.load_model(network, card=caught.value.partial.completed({"output": first})))
+    assert sx.load_model(network, card=card(output=second)).output_place[0] == second
+
+
+def test_one_output_twice_needs_no_question():
+    model = sx.load_model(Returns(lambda f, y, c: (y, y.clone())).eval(), card=card())
+    assert model.output_place == (0,)
 
 
 def test_the_one_that_the_card_names_needs_no_word():

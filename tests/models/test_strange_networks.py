@@ -180,11 +180,15 @@ class Two(Wrapped):
         (Wrapped(lambda y: y.squeeze()), r"the axis of images, so let it return `out\.unsqueeze\(0\)`"),
         (Wrapped(lambda y: y.squeeze(), labels=1), r"images and outputs, .*`out\[None, None\]`"),
         (Wrapped(lambda y: y, lambda batch: batch["image"]), "given a single tensor, so wrap it"),
+        (
+            Wrapped(lambda y: y.movedim(1, -1), lambda x: x.movedim(-1, 1)),
+            r"channels on their last axis.*`x\.movedim\(1, -1\)`.*docs/own_network\.md",
+        ),
         (Keyword(None), "given a single tensor, so wrap it"),
         (Two(None), "given a single tensor, so wrap it"),
         (Wrapped(lambda y: y + 1e-3 * torch.randn_like(y)), "something else every time"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_what_does_not_fit_is_answered_with_what_would(network, words):
     with pytest.raises(sx.UserError, match=words):

@@ -22,6 +22,7 @@ from napari_segxai.models import registry as model_room
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats import builtin, folder
 from napari_segxai.models.loading.untrusted_code import UntrustedCode
+from napari_segxai.models.partial_card import CardIncomplete, PartialCard
 from napari_segxai.models.registry import load_model, stored_card
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class Entry:
         Why it could not be loaded, in a sentence; "" if no reason is known.
     failed
         The stamp of its files when it could not be loaded: it is not tried again until they change.
-    untrusted
-        The code for which a yes has to be asked, where it could not be loaded without; until somebody is asked.
+    untrusted, incomplete
+        The code for which a yes has to be asked, or what has to be told of the card, where it could not be loaded without; until somebody
+        is asked.
     """
 
     source: Any
@@ -58,6 +60,7 @@ class Entry:
     problem: str = ""
     failed: Stamp = field(default=(), repr=False)
     untrusted: UntrustedCode | None = field(default=None, repr=False)
+    incomplete: PartialCard | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path | None:
@@ -196,6 +199,7 @@ class ModelStore(QObject):
                 entry.problem = str(error) if known else f"{entry.card.name} cannot be loaded: {error!r}."
                 entry.failed = stamp
                 entry.untrusted = error if isinstance(error, UntrustedCode) else None
+                entry.incomplete = error.partial if isinstance(error, CardIncomplete) else None
             elif outcome.result is not None:
                 entry.model, entry.card = outcome.result, outcome.result.card
                 if entry.path is not None:

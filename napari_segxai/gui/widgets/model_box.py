@@ -228,6 +228,9 @@ class ModelBox(QWidget):
             entry.trust, entry.failed = True, ()
             self.ensure_loaded()
             return
+        partial, entry.incomplete = entry.incomplete, None
+        if partial is not None and self._by_user and entry.path is not None and self.dialog is None:
+            self._ask(entry.path, partial, trust=entry.trust)
         self._tell()
         self.changed.emit()
 
@@ -327,14 +330,14 @@ class ModelBox(QWidget):
         entry.trust = bool(allowed)
         return allowed is not None
 
-    def _ask(self, path: Path, partial: PartialCard) -> None:
-        """Ask what the files of a model do not say."""
+    def _ask(self, path: Path, partial: PartialCard, *, trust: bool = False) -> None:
+        """Ask what the files of a model do not say; `trust` is whether the user has said yes to its code."""
         viewer = napari.current_viewer()
         if viewer is None:
             raise UserError(
                 f"{path}: its files do not say all about the model; there is no window to ask in."
             )
-        self.dialog = LoadDialog(self, viewer, path, partial, self._displayed)
+        self.dialog = LoadDialog(self, viewer, path, partial, self._displayed, trust=trust)
         self.dialog.used.connect(self._on_used)
         self.dialog.destroyed.connect(self._forget_dialog)
         self.dialog.show()

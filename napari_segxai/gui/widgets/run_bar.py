@@ -105,12 +105,14 @@ class RunBar(QWidget):
         if not self.is_running:
             self.run.setEnabled(True)
             self.estimate.setText(estimate)
+            self.status.setEnabled(True)
 
     def set_blocked(self, reason: str) -> None:
-        """Run cannot be pressed, for this reason."""
+        """Run cannot be pressed, for this reason; how the last run ended is grey meanwhile, as it is not about what is chosen now."""
         if not self.is_running:
             self.run.setEnabled(False)
             self.estimate.setText(reason)
+            self.status.setEnabled(False)
 
     def set_running(self, note: str) -> None:
         """A task has been started; Run becomes Cancel."""

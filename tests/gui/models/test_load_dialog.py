@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox
@@ -289,3 +290,32 @@ def test_every_key_that_is_asked_has_a_field_and_what_is_written_has_the_name_th
     assert form.recipe.currentText() == "0 to 65535 becomes 0 to 1 (16 bits)"
     form.steps.setText("[{divide: 4095}]")
     assert form.recipe.currentText() == "other steps, as below"
+
+
+def test_which_of_several_outputs_is_explained_is_asked_once_the_network_has_run(
+    viewer, open_panel, wait, tmp_path, monkeypatch
+):
+    asked = []
+    yes = QMessageBox.StandardButton.Yes
+    monkeypatch.setattr(QMessageBox, "question", lambda *said: asked.append(said[2]) or yes)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.head = nn.Conv2d(1, 2, 1)\n\n    def forward(self, x):\n        return self.head(x), -self.head(x)\n"
+    )
+    fields = {"name": "Two", "labels": ["background", "object"], "spatial_dims": 2, "architecture": "net:Net"}
+    (folder / "model.yaml").write_text(yaml.safe_dump(fields))
+    save_file(
+        {"head.weight": torch.ones(2, 1, 1, 1), "head.bias": torch.zeros(2)}, folder / "weights.safetensors"
+    )
+    box = open_panel().model_box
+    box.open_asking(folder)
+    wait(lambda: box.dialog is not None)
+    dialog = box.dialog
+    assert "which of its outputs" in dialog.form.others["output"].toolTip()
+    dialog.form.others["output"].setText("1")
+    wait(dialog.use_button.isEnabled)
+    dialog.use_button.click()
+    wait(lambda: box.entry.model is not None and box.entry.model.card.output == 1)
+    assert len(asked) == 1

@@ -79,6 +79,8 @@ class LoadDialog(QDialog):
         What its files say.
     displayed
         Returns the image on which a model is tried.
+    trust
+        Whether the user has said yes to the code that comes with a model that is no file of weights.
     """
 
     used = Signal(object, str)
@@ -90,6 +92,8 @@ class LoadDialog(QDialog):
         path: Path,
         partial: PartialCard,
         displayed: Callable[[ModelCard], DisplayedImage],
+        *,
+        trust: bool = False,
     ):
         super().__init__(dock, Qt.WindowType.Window)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -100,7 +104,7 @@ class LoadDialog(QDialog):
         self.is_weights = checkpoint.handles(path)
         self.model: SegmentationModel | None = None
         self.fitted: checkpoint.Fitted | None = None
-        self._trusted: set[str] = set()
+        self._trusted: set[str] = {""} if trust else set()  # architectures; "" for that which files name
         self._asked = 0  # counts changes: only the answer to the last one is heard
         self.trial = Trial(viewer)
         self.network, self.form = NetworkForm(), CardForm(partial)
