@@ -137,7 +137,7 @@ class Placement:
         if self.shape == self.resampled_shape and not any(self.offset):
             return tensor
         seen = tensor[(..., *self.kept)]
-        if isinstance(value, str):
+        if not isinstance(value, Tensor):
             for axis, (cells, whole) in enumerate(zip(self.inner, self.shape, strict=True), start=2):
                 places = torch.arange(-cells.start, whole - cells.start)
                 seen = seen.index_select(axis, continued(places, seen.shape[axis], value))
@@ -244,10 +244,10 @@ class Placement:
             first, last = max(first - start, 0), min(last - start, n)
             if first >= last or not self.seen:
                 return None
-            low, stop = max(first * m // n - at, 0), min(-(-last * m // n) - at, most)
-            if low >= stop:
+            begin, end = max(first * m // n - at, 0), min(-(-last * m // n) - at, most)
+            if begin >= end:
                 return None
-            out.append(slice(low, stop))
+            out.append(slice(begin, end))
         return tuple(out)
 
     def image_index(self, cell: Sequence[float]) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ class Config:
 
         A configuration of a training has some of them in a section of its own, of which that of the validation counts first.
         """
-        sections = (self.tree, *(self.tree.get(name) for name in SECTIONS))
+        sections: tuple[Any, ...] = (self.tree, *(self.tree.get(name) for name in SECTIONS))
         for section in sections:
             for name in names if isinstance(section, Mapping) else ():
                 if section.get(name) is not None:
