@@ -76,7 +76,10 @@ Model = Annotated[
 ]
 Card = Annotated[
     Path | None,
-    typer.Option("--card", help="Model card (YAML): what the model's own files do not say, or should not."),
+    typer.Option(
+        "--card",
+        help="Model card (YAML, a file or in braces): what the model's own files do not say, or should not.",
+    ),
 ]
 Architecture = Annotated[
     str | None,

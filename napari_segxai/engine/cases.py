@@ -91,8 +91,10 @@ class CaseView:
 
     @cached_property
     def inside(self) -> Tensor:
-        """Where the model grid holds image, and no padding: boolean (*grid)."""
-        return self.placement.inside().to(self.cases.device)
+        """Where the model grid holds image, and no padding, and it is known which concepts are there: boolean (*grid)."""
+        inside = self.placement.inside().to(self.cases.device)
+        ignored = self.held.ignored
+        return inside if ignored is None else inside & ~self.question.from_image(ignored)
 
     @cached_property
     def concepts(self) -> dict[str, Tensor]:

@@ -24,11 +24,14 @@ class Held:
         Boolean masks on the image grid by the name of the concept; None where the labels as predicted are the concepts.
     truth
         Returns the truth, in the form of a prediction, on the image grid; None where there is none. A `UserError` says why it cannot be used.
+    ignored
+        Boolean, on the image grid: where nobody has said whether a concept is there; None for nowhere.
     """
 
     image: Image
     concepts: Mapping[str, np.ndarray] | None
     truth: Callable[[], np.ndarray | None]
+    ignored: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

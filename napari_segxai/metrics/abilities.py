@@ -10,7 +10,7 @@ from napari_segxai.metrics.functional.layer_maps import Features, unit_abilities
 
 
 def channel_abilities(
-    question: Question, object: Tensor, truth: Tensor | None = None
+    question: Question, object: Tensor, truth: Tensor | None = None, ignored: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Return how well every channel of the image alone tells an object from the rest, and how well the truth of it.
 
@@ -18,8 +18,8 @@ def channel_abilities(
     ----------
     question
         About the image; padding does not count.
-    object, truth
-        Boolean (*grid).
+    object, truth, ignored
+        Boolean (*grid); the last is where nobody knows the truth.
 
     Returns
     -------
@@ -30,5 +30,9 @@ def channel_abilities(
     own = object[inside].float()
     with torch.no_grad():
         features = Features.of(question.input[..., inside])
-        true = None if truth is None else unit_abilities(features, own, truth[inside].float())
-        return unit_abilities(features, own), true
+        found = unit_abilities(features, own)
+        if truth is None or ignored is None:
+            return found, None if truth is None else unit_abilities(features, own, truth[inside].float())
+        known = inside & ~ignored
+        features = Features.of(question.input[..., known])
+        return found, unit_abilities(features, object[known].float(), truth[known].float())

@@ -93,7 +93,7 @@ def chance_on_image(
             if e.truth is not None:
                 other.__dict__["_wanted"] = e._wanted  # the same for all
             for m in wanted:
-                value = m.measure(other)
+                value = m.measure(other.labelled if "truth" in m.needs else other)
                 if value is not None:
                     found.setdefault((e.name, m.name), []).append(float(value))
     known = {key: Chance.of(numbers) for key, numbers in found.items()}

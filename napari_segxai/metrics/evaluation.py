@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,8 @@ class Evaluation:
         Boolean (*grid): the object, the pixels of the target that are predicted as its label.
     truth
         Boolean (*grid), if known.
+    ignored
+        Boolean (*grid): where nobody has labelled anything; None for nowhere. Metrics that need the truth get `labelled`.
     spacing
         Size of a pixel per axis, in the image's units ("mm" stands for these).
     options
@@ -112,9 +114,24 @@ class Evaluation:
     mask_from_model: Callable[[Tensor], np.ndarray] | None = None
     hide: Callable[[Baseline], Hide] | None = None
     noise_model: NoiseModel | None = None
+    ignored: np.ndarray | None = None
     seen: dict[Hashable, Responses] = field(default_factory=dict)
 
     # -- on the image's grid --------------------------------------------------------------------------
+
+    @cached_property
+    def labelled(self) -> Evaluation:
+        """The same without what nobody has labelled: nothing is predicted, true or on the map there."""
+        if self.ignored is None:
+            return self
+        nothing = ~self.ignored
+        return replace(
+            self,
+            map=np.where(nothing, self.map, 0),
+            prediction=self.prediction & nothing,
+            truth=None if self.truth is None else self.truth & nothing,
+            ignored=None,
+        )
 
     @cached_property
     def unit(self) -> np.ndarray:

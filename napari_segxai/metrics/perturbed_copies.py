@@ -83,7 +83,8 @@ class Responses:
 class Reader:
     """Reads what became of the object: the pixels of the target that are predicted as its label.
 
-    Other objects of the label, outside the target's region, do not count. `truth`, boolean (*grid), is where the label truly is.
+    Other objects of the label, outside the target's region, do not count. `truth`, boolean (*grid), is where the label truly is;
+    `ignored`, boolean (*grid), where nobody knows.
 
     Raises
     ------
@@ -91,12 +92,13 @@ class Reader:
         If there is no such pixel.
     """
 
-    def __init__(self, question: Question, truth: Tensor | None = None):
+    def __init__(self, question: Question, truth: Tensor | None = None, ignored: Tensor | None = None):
         self.question = question
-        self.truth = truth
+        self.truth, self.ignored = truth, ignored
         self.object = question.drawn_object()
         others = question.predicted & ~self.object
         self.within = ~others if bool(others.any()) else None
+        self.known = self.within if ignored is None else ~(others | ignored)
         self.places = self.object.flatten().nonzero()[:, 0]
         self.own = self._counting(question.model.probability(question.logits, question.label))
 
@@ -121,7 +123,7 @@ class Reader:
                 own[:, self.places].mean(1),
                 torch.minimum(own, self.own).sum(1) / self.own.sum(),
                 torch.special.entr(p).sum(1).mean(1),
-                overlap * torch.nan if self.truth is None else dice(drawn, self.truth, self.within),
+                overlap * torch.nan if self.truth is None else dice(drawn, self.truth, self.known),
             ]
         )
 

@@ -35,6 +35,7 @@ def evaluate_steps(
     question: Question,
     *,
     truth: Any | None = None,
+    ignored: np.ndarray | None = None,
     metrics: Sequence[str] | None = None,
     noise_model: NoiseModel | None = None,
     controls: int = 0,
@@ -53,6 +54,8 @@ def evaluate_steps(
         Its `planned` passes should come from `planned_passes`.
     truth
         Boolean, on the image grid: where the label really is.
+    ignored
+        Boolean, on the image grid: where nobody has labelled anything, which metrics that need the truth leave out.
     metrics
         Names; by default all for which everything is given.
     noise_model
@@ -84,7 +87,7 @@ def evaluate_steps(
     wanted = None if truth is None else _on_image(as_mask(truth), shape, "the truth")
     runs = any("network" in m.needs for m in chosen)
     reader, missing = reader_of(question) if runs else (None, "")
-    evaluations = _evaluations(given, question, reader, wanted, noise_model, values)
+    evaluations = _evaluations(given, question, reader, wanted, ignored, noise_model, values)
     control = _controls(evaluations, controls)
     faithful = [m for m in chosen if m.family == "faithfulness"]
     todo = [(e, chosen) for e in evaluations] + [(e, faithful) for e in control]
@@ -179,6 +182,7 @@ def _evaluations(
     question: Question,
     reader: Reader | None,
     truth: np.ndarray | None,
+    ignored: np.ndarray | None,
     noise_model: NoiseModel | None,
     options: Options,
 ) -> list[Evaluation]:
@@ -218,6 +222,7 @@ def _evaluations(
                 mask_from_model=mask_from_model,
                 hide=hide,
                 noise_model=noise_model,
+                ignored=None if ignored is None else np.ascontiguousarray(place.turned(ignored)),
                 seen={},
             )
         )
@@ -246,6 +251,7 @@ def _controls(evaluations: Sequence[Evaluation], count: int) -> list[Evaluation]
 
 
 def _row(e: Evaluation, metric: Metric, missing: str) -> Row:
+    e = e.labelled if "truth" in metric.needs else e
     lack = _lack(e, metric, missing)
     value: Any = None if lack else metric.measure(e)
     curve = None

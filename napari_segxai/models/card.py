@@ -104,6 +104,9 @@ class ModelCard(BaseModel):
     regions
         Labels that may overlap: the values of a label image that make up each of them, e.g. ``{whole: [1, 2], core: [2]}``,
         by which a true label image is read. nnU-Net's ``labels`` of regions.
+    ignored_values
+        Values of a true label image, or of true masks, that are no label: what nobody has labelled. It is left out wherever something is compared with
+        the truth. nnU-Net's label ``ignore``; 255 for many data sets of photographs.
     values
         Whether the network returns logits, or probabilities already.
     output
@@ -138,6 +141,7 @@ class ModelCard(BaseModel):
     threshold: float | dict[str, float] | tuple[float, ...] = 0.5
     paint_order: tuple[str, ...] | None = None
     regions: dict[str, tuple[Annotated[int, Field(ge=0, le=MOST_LABELS)], ...]] | None = None
+    ignored_values: tuple[Annotated[int, Field(ge=0, le=MOST_LABELS)], ...] = ()
     values: Literal["logits", "probabilities"] = "logits"
     output: str | Annotated[int, Field(ge=-1000, le=1000)] | None = None
     tokens: dict[str, Annotated[int, Field(ge=1, le=LARGEST)]] = Field(default_factory=dict)
@@ -297,6 +301,16 @@ class ModelCard(BaseModel):
                 )
             if sorted(given) != sorted(drawn):
                 raise ValueError(f"{name} names each of these labels once: {', '.join(drawn)}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_labels_ignored(self) -> ModelCard:
+        known = dict(enumerate(self.labels))
+        if self.regions is not None:
+            known = {0: self.labels[0]} | {k: name for name, each in self.regions.items() for k in each}
+        for value in self.ignored_values:
+            if value in known:
+                raise ValueError(f"ignored_values names {value}, which is {known[value]!r}")
         return self
 
     @property

@@ -57,7 +57,7 @@ def truth_of(
     if isinstance(truth, Mapping) or (model.overlapping and _each(truth, image, model)):
         values, notes = truth_labels(truth, image, model, [label])
         return where(values, label, overlapping=model.overlapping), notes
-    values, notes = values_on_grid(truth, image)
+    values, notes = _labelled(truth, image, model)
     if values.dtype.kind == "b":
         return values, notes
     if not model.overlapping:
@@ -103,14 +103,14 @@ def truth_labels(
     if not isinstance(truth, Mapping):
         parts = _each(truth, image, model) if model.overlapping else []
         if not parts:
-            values, notes = values_on_grid(truth, image)
+            values, notes = _labelled(truth, image, model)
             if not model.overlapping:
                 values, said = _white_is_one(values, model)
                 return _checked(values, model), [*notes, *said]
             stack, said = _unpainted(values, model)
             return stack, [*notes, *said]
         truth = dict(zip(model.labels[1:], parts, strict=True))
-    masks = {model.label_index(name): _mask(name, part, image) for name, part in truth.items()}
+    masks = {model.label_index(name): _mask(name, part, image, model) for name, part in truth.items()}
     wanted = labels or range(1, len(model.labels))
     if model.overlapping and 0 in wanted:
         wanted = range(1, len(model.labels))  # the background is where none of them is
@@ -131,6 +131,53 @@ def truth_labels(
             )
         out[mask] = k
     return out, list(dict.fromkeys(note for _, notes in masks.values() for note in notes))
+
+
+def ignored_by(truth: Truth, image: Image, model: SegmentationModel) -> np.ndarray | None:
+    """Return what of the image nobody has labelled, as the card's `ignored_values` say: boolean, on its grid.
+
+    Parameters
+    ----------
+    truth
+        As for `truth_labels`, which says where no label is there.
+
+    Returns
+    -------
+    ndarray or None
+        None where that is nothing.
+    """
+    if not model.card.ignored_values:
+        return None
+    if isinstance(truth, Mapping):
+        parts = list(truth.values())
+    else:
+        parts = (_each(truth, image, model) if model.overlapping else []) or [truth]
+    found = [_ignored(values_on_grid(part, image)[0], model) for part in parts]
+    there = [mask for mask in found if mask is not None]
+    return np.logical_or.reduce(there) if there else None
+
+
+def _ignored(values: np.ndarray, model: SegmentationModel) -> np.ndarray | None:
+    """Return where values are none of a label; None for nowhere. A mask in black and white has no others than 0 and white."""
+    named = model.card.ignored_values
+    if not named or values.dtype.kind == "b" or _white_is_one(values, model)[1]:
+        return None
+    found = np.isin(values, named)
+    return found if found.any() else None
+
+
+def _labelled(truth: OneTruth, image: Image, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
+    """Return values on the grid of the image, 0 where they are none of a label, and what has to be said of them."""
+    values, notes = values_on_grid(truth, image)
+    ignored = _ignored(values, model)
+    if ignored is None:
+        return values, notes
+    named = ", ".join(str(value) for value in model.card.ignored_values if (values == value).any())
+    said = (
+        f"{_percent(float(ignored.mean()))} of {image.name} has the value {named} in the truth, which is no label: it is left out of what is "
+        "compared with the truth."
+    )
+    return np.where(ignored, 0, values).astype(values.dtype), [*notes, said]
 
 
 def _each(truth: OneTruth, image: Image, model: SegmentationModel) -> list[OneTruth]:
@@ -158,9 +205,9 @@ def _each(truth: OneTruth, image: Image, model: SegmentationModel) -> list[OneTr
     return [replace(truth, array=a, channel_axis=None, time_axis=None, spacing=spacing) for a in arrays]
 
 
-def _mask(name: str, truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:
+def _mask(name: str, truth: OneTruth, image: Image, model: SegmentationModel) -> tuple[np.ndarray, list[str]]:
     """Return where one label is, and what has to be said of it."""
-    values, notes = values_on_grid(truth, image)
+    values, notes = _labelled(truth, image, model)
     if values.dtype.kind != "b" and len(np.setdiff1d(values, 0)) > 1:
         raise UserError(f"the truth of {name!r} holds several values; give a mask, 0 where it is not.")
     return values != 0, notes
@@ -192,7 +239,7 @@ def _by_regions(
     if unknown:
         raise UserError(
             f"the truth holds the value {unknown[0]:g}, which is in none of the regions of {model.name}; known are "
-            f"{', '.join(map(str, sorted(known)))}."
+            f"{', '.join(map(str, sorted(known)))}{_or_ignore(int(unknown[0]))}."
         )
     out = model.labeling.blank(len(model.labels), values.shape)
     for mask, name in zip(out, model.labels[1:], strict=True):
@@ -239,9 +286,18 @@ def _checked(values: np.ndarray, model: SegmentationModel) -> np.ndarray:
             else f", or give a mask of a label by its name: truth={{{last!r}: ...}}, --truth {last}=FILE"
         )
         raise UserError(
-            f"the truth holds label {int(values.max())}, but the labels of {model.name} are {known}; renumber the truth{one}."
+            f"the truth holds label {int(values.max())}, but the labels of {model.name} are {known}; renumber the truth{one}"
+            f"{_or_ignore(int(values.max()))}."
         )
     return values.astype(np.uint16)
+
+
+def _or_ignore(value: int) -> str:
+    """Say how a value is left out that marks what nobody has labelled."""
+    return (
+        f"; or, if {value} marks what nobody has labelled, leave it out: ignored_values: [{value}] in the card "
+        f"(card={{'ignored_values': [{value}]}}, --card '{{ignored_values: [{value}]}}')"
+    )
 
 
 def values_on_grid(truth: OneTruth, image: Image) -> tuple[np.ndarray, list[str]]:

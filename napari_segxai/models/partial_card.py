@@ -10,7 +10,7 @@ from typing import Any
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.paths import user_path
 from napari_segxai.models.card import ModelCard, make_card
-from napari_segxai.models.loading.yaml_file import read_mapping
+from napari_segxai.models.loading.yaml_file import read_mapping, read_value
 from napari_segxai.models.torchvision_weights import card_of_weights, is_weights
 
 
@@ -88,6 +88,8 @@ class CardIncomplete(UserError):
 def given_card(card: object) -> ModelCard | dict[str, Any]:
     """Return a whole `ModelCard` as it is, and the keys of a mapping, of a YAML file or of torchvision's weights, which need not be all.
 
+    Text in braces is a mapping itself, as YAML: ``"{ignored_values: [255]}"``.
+
     Raises
     ------
     UserError
@@ -99,6 +101,11 @@ def given_card(card: object) -> ModelCard | dict[str, Any]:
         return dict(card)
     if is_weights(card):
         return card_of_weights(card)
+    if isinstance(card, str | Path) and str(card).lstrip().startswith("{"):
+        found = read_value(str(card), "card")
+        if not isinstance(found, dict):
+            raise UserError(f"card: {str(card)!r:.80} is no mapping of keys to values.")
+        return found
     if isinstance(card, str | Path):
         return read_mapping(user_path(card), "model card")
     raise UserError(f"a card is a mapping, a YAML file or a ModelCard, not a {type(card).__name__}.")

@@ -49,6 +49,7 @@ def card_of_weights(weights: Any) -> dict[str, Any]:
             {"normalize": {"mean": list(map(float, ready.mean)), "std": list(map(float, ready.std))}},
         ],
         "output": "out",
+        "ignored_values": [255],  # the rim of objects in Pascal VOC, which torchvision's trainings leave out
         "description": " ".join(str(meta.get("_docs", "")).split()),
         "provenance": str(weights.url),
         "validation": measured,

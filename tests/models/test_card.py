@@ -34,6 +34,7 @@ background_output: true
 threshold: [0.42, 0.5]
 paint_order: [liver, tumour]
 regions: {liver: [1, 2], tumour: [2]}
+ignored_values: [255]
 values: probabilities
 output: out
 windows: {size: [64, 64, 32], overlap: 0.25, mirror: [0, 1]}

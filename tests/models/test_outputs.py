@@ -267,7 +267,7 @@ LOGITS = LinearHead()
     [
         (lambda y: {"out": y}, None),
         (lambda y: {"aux": -y, "out": y}, "out"),
-        (lambda y: (y, -y), None),
+        (lambda y: (y, -y), 0),
         (lambda y: [-y, y], -1),
         (lambda y: (torch.tensor([1, 2]), [y]), None),
         (lambda y: Output(-y, y), 1),

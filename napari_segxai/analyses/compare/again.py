@@ -63,7 +63,8 @@ def plan_again(
         controls=asked.controls,
         **measuring_again(comparison, asked),
     )
-    return replace(plan, warnings=tuple(comparison.warnings))  # how the truth came to its grid
+    # How the truth came to its grid, and what nobody has labelled there.
+    return replace(plan, warnings=tuple(comparison.warnings), ignored=comparison.ignored)
 
 
 def asked_of(comparison: Comparison, what: str) -> Asked:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from napari_segxai.analyses.compare.asked import Asked
-from napari_segxai.analyses.compare.result import ABOUT, PICTURE, ROWS, Comparison
+from napari_segxai.analyses.compare.result import ABOUT, IGNORED, PICTURE, ROWS, Comparison
 from napari_segxai.analyses.explain.load import check_label, check_region, read_explanation, read_prediction
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.arguments import checked
@@ -93,6 +93,8 @@ def _read(saved: Saved) -> Comparison:
     check_label(facts["label"], facts["model"]["labels"])
     check_region(target, facts["target"])
     prediction = facts["prediction"]
+    true = about("truth") if facts["truth"] else None
+    ignored = None if true is None else true == IGNORED
     return Comparison(
         image=image,
         target=target,
@@ -105,7 +107,8 @@ def _read(saved: Saved) -> Comparison:
         else read_prediction(saved, prediction, facts["model"], image, f"{ABOUT}/"),
         overlapping=facts["model"]["overlapping"],
         label=facts["label"],
-        truth=about("truth") > 0 if facts["truth"] else None,
+        truth=None if true is None else true == 1,
+        ignored=ignored if ignored is not None and ignored.any() else None,
         passes=Passes(**facts["passes"]),
         seconds=facts["seconds"],
         warnings=list(facts["warnings"]),

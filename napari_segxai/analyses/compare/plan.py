@@ -29,7 +29,7 @@ from napari_segxai.methods.registry import find_method, options_as_dict
 from napari_segxai.metrics.functional.noise import NoiseModel
 from napari_segxai.metrics.registry import Metric
 from napari_segxai.metrics.table import choose, planned_passes
-from napari_segxai.models.ground_truth import truth_of
+from napari_segxai.models.ground_truth import ignored_by, truth_of
 from napari_segxai.models.preprocessing.spatial import plane_of
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -86,6 +86,8 @@ class ComparisonPlan:
         How many methods run side by side; what they have in common is run once, but their times are not their own.
     noise_file : str or None
         The file of the noise model, if it is in one.
+    ignored : numpy.ndarray or None
+        Boolean, on the image grid: where nobody has labelled anything; None for nowhere.
     """
 
     shared: ExplanationPlan
@@ -99,6 +101,7 @@ class ComparisonPlan:
     warnings: Sequence[str] = ()
     together: int = 1
     noise_file: str | None = None
+    ignored: np.ndarray | None = None
 
     @classmethod
     def make(
@@ -173,6 +176,7 @@ class ComparisonPlan:
             options,
             notes,
             noise_file=noise_file,
+            ignored=None if truth is None else ignored_by(truth, image, model),
         )
         plan.passes.bounded("this comparison")  # raises also where an option is wrong
         return plan

@@ -52,6 +52,9 @@ PICTURES = (".png", ".pdf", ".svg")
 ARROWS: Mapping[str | None, str] = {"higher": " ↑", "lower": " ↓", None: ""}
 """What follows the name of a number, by which end is better."""
 
+IGNORED = 255
+"""In the file of the truth: what nobody has labelled."""
+
 
 @dataclass
 class Comparison:
@@ -79,6 +82,8 @@ class Comparison:
         Position of the label that was explained.
     truth : numpy.ndarray or None
         Boolean, on the image grid: where the label really is, if known.
+    ignored : numpy.ndarray or None
+        Boolean, on the image grid: where nobody has labelled anything; None for nowhere.
     passes : Passes
         Of the metrics alone, as are the seconds; those of the methods are in their records.
     seconds : float
@@ -118,6 +123,7 @@ class Comparison:
     created: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     saved_picture: bytes | None = field(default=None, repr=False)
+    ignored: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)} of {self.target.label!r} in {self.image.name!r})"
@@ -347,7 +353,10 @@ def _write_about(comparison: Comparison, folder: Path, image: Image) -> str | di
     for name, mask in masks.items():
         if isinstance(mask, np.ndarray):
             about.mkdir(exist_ok=True)
-            write(name, mask.astype(np.uint8), "labels")
+            values = mask.astype(np.uint8)
+            if name == "truth" and comparison.ignored is not None:
+                values[comparison.ignored] = IGNORED
+            write(name, values, "labels")
     model, prediction = comparison.model, comparison.prediction
     if prediction is None or model is None:
         return None

@@ -20,7 +20,7 @@ from napari_segxai.engine.entries import CaseEntry, Held
 from napari_segxai.io import read_image
 from napari_segxai.io.cases.case import Case, Cases
 from napari_segxai.io.cases.masks import ConceptMasks, find_masks
-from napari_segxai.models.ground_truth import truth_labels
+from napari_segxai.models.ground_truth import ignored_by, truth_labels
 from napari_segxai.models.segmentation import SegmentationModel
 
 Kind = Literal["truth", "predicted", "masks"]
@@ -94,6 +94,7 @@ def entry_of(case: Case, model: SegmentationModel, concepts: Concepts | None) ->
 def _held(case: Case, model: SegmentationModel, concepts: Concepts | None) -> Held:
     image = as_image(case.read(), model)
     masks: Mapping[str, np.ndarray] | None = None
+    ignored = None
     if concepts is not None and concepts.kind == "truth":
         values = _truth(case, image, model, concepts.names)
         if values is None:
@@ -102,9 +103,10 @@ def _held(case: Case, model: SegmentationModel, concepts: Concepts | None) -> He
             name: where(values, model.label_index(name), overlapping=model.overlapping)
             for name in concepts.names
         }
+        ignored = ignored_by(read_image(case.truth), image, model) if case.truth is not None else None
     elif concepts is not None and concepts.masks is not None:
         masks = concepts.masks.read(case.id, image)
-    return Held(image, masks, partial(_truth, case, image, model, model.labels[1:]))
+    return Held(image, masks, partial(_truth, case, image, model, model.labels[1:]), ignored)
 
 
 def _truth(case: Case, image: Image, model: SegmentationModel, labels: Sequence[str]) -> np.ndarray | None:

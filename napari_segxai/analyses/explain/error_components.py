@@ -17,7 +17,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.core.target import Error, Target
-from napari_segxai.models.ground_truth import truth_of
+from napari_segxai.models.ground_truth import ignored_by, truth_of
 from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -141,6 +141,8 @@ def find_errors(
         predicted = model.predict(image, slice=slice, device=device)
         drawn = where(predicted, position, overlapping=model.overlapping)
     wrong = drawn & ~true if error == "false-positive" else true & ~drawn
+    if (ignored := ignored_by(truth, image, model)) is not None:
+        wrong &= ~ignored
     if slice is not None:
         seen = np.zeros(image.spatial_shape, bool)
         place(model.card, image, slice, model.multiples).turned(seen)[...] = True

@@ -27,7 +27,7 @@ from napari_segxai.methods.activation import (
     seg_xres_cam,
 )
 from napari_segxai.methods.registry import find_method
-from napari_segxai.models.ground_truth import Truth, truth_labels
+from napari_segxai.models.ground_truth import Truth, ignored_by, truth_labels
 from napari_segxai.models.introspection.layers import NetworkLayer
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -63,6 +63,8 @@ class FlowPlan:
         Whether relevance is followed through the layers as well.
     warnings
         What was done to bring the truth to the image grid.
+    ignored
+        Boolean, on the image grid: where nobody has labelled anything; None for nowhere.
     """
 
     plans: dict[str, ExplanationPlan]
@@ -72,6 +74,7 @@ class FlowPlan:
     ablation: Ablation = "mean"
     warnings: Sequence[str] = ()
     routes: bool = False
+    ignored: np.ndarray | None = None
 
     @property
     def first(self) -> ExplanationPlan:
@@ -184,7 +187,8 @@ class FlowPlan:
             if truth is None
             else truth_labels(truth, image, model, [model.label_index(name) for name in names])
         )
-        return cls(plans, found, values, causal, ablation, notes, routes)
+        ignored = None if truth is None else ignored_by(truth, image, model)
+        return cls(plans, found, values, causal, ablation, notes, routes, ignored)
 
 
 def check_asked(

@@ -92,13 +92,14 @@ def flow_steps(plan: FlowPlan) -> Steps[Flow]:
         with torch.no_grad():
             features = [Features.of(activation) for activation in tape.activations] if tape else []
         noise: dict[int, bool] = {}
+        known = None if plan.ignored is None else ~first.from_image(plan.ignored)
         for position, (name, question) in enumerate(questions.items()):
             question.remember_logits(logits)
             last, truth = position + 1 == len(questions), _truth(plan, question)
             if tape is None:
-                yield from label_in_windows(flow, question, truth)
+                yield from label_in_windows(flow, question, truth, known)
             else:
-                yield from _one_label(flow, tape, features, noise, question, truth, last=last)
+                yield from _one_label(flow, tape, features, noise, question, truth, known, last=last)
             flow.drawn[name] = question.predicted.cpu().numpy()
             if flow.drawn[name].any() and question.is_missed:
                 flow.missed[name] = question.nothing_drawn
@@ -155,6 +156,7 @@ def _one_label(
     noise: dict[int, bool],
     question: Question,
     truth: Tensor | None,
+    known: Tensor | None,
     *,
     last: bool,
 ) -> Steps[None]:
@@ -209,7 +211,14 @@ def _one_label(
     true = cache(lambda shape: None if truth is None else shares(truth, shape))
     with torch.no_grad():
         numbers = [
-            describe_map(m, n, f, inside(tuple(m.shape)), true(tuple(m.shape)))
+            describe_map(
+                m,
+                n,
+                f,
+                inside(tuple(m.shape)),
+                true(tuple(m.shape)),
+                None if known is None else shares(known, m.shape),
+            )
             for m, n, f in zip(maps, norms, features, strict=True)
         ]
         table = torch.stack(numbers).tolist()  # one transfer for all layers

@@ -40,8 +40,10 @@ def whole_layer(layer: NetworkLayer, question: Question) -> NetworkLayer:
     return replace(layer, shape=(layer.shape[0], *cells))
 
 
-def label_in_windows(flow: Flow, question: Question, truth: Tensor | None) -> Steps[None]:
-    """Fill in the tiles of one label; passes counted and reported."""
+def label_in_windows(
+    flow: Flow, question: Question, truth: Tensor | None, known: Tensor | None = None
+) -> Steps[None]:
+    """Fill in the tiles of one label; passes counted and reported. `known`, boolean (*grid), is where the truth is known; everywhere by default."""
     label = question.model.labels[question.label]
     found = _Found(flow, question)
     try:
@@ -68,6 +70,7 @@ def label_in_windows(flow: Flow, question: Question, truth: Tensor | None) -> St
             nothing,
             shares(question.predicted, shape),
             true,
+            None if known is None else shares(known, shape),
         )
         by_name: dict[str, Any] = dict(zip(NUMBERS, numbers.tolist(), strict=True))
         if truth is None:

@@ -53,7 +53,12 @@ class Features:
 
 
 def describe_map(
-    map: Tensor, norm: Tensor, features: Features, inside: Tensor, truth: Tensor | None
+    map: Tensor,
+    norm: Tensor,
+    features: Features,
+    inside: Tensor,
+    truth: Tensor | None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Return the numbers of a map as one tensor; the order is that of `NUMBERS`.
 
@@ -65,13 +70,21 @@ def describe_map(
         Mean absolute gradient, passed through.
     inside, truth
         (*cells): the share of every cell that the prediction, or the truth, covers; see `shares`.
+    known
+        (*cells): the share of every cell in which the truth is known; all of it by default.
     """
     ability = block_dice(nearer_inside(features, inside.flatten()).view_as(map), inside)
-    return describe(map, norm, features.norm, ability, inside, truth)
+    return describe(map, norm, features.norm, ability, inside, truth, known)
 
 
 def describe(
-    map: Tensor, norm: Tensor, activation: Tensor, ability: Tensor, inside: Tensor, truth: Tensor | None
+    map: Tensor,
+    norm: Tensor,
+    activation: Tensor,
+    ability: Tensor,
+    inside: Tensor,
+    truth: Tensor | None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """`describe_map`, with what is told of the features: their mean absolute value, and their segmentation ability."""
     high, positive = map.amax(), map.clamp(min=0)
@@ -87,7 +100,9 @@ def describe(
             activation,
             (positive * inside).sum() / total,  # NaN without positive values
             block_dice(drawn, inside),
-            block_dice(drawn, truth) if truth is not None else norm.new_zeros(()),
+            norm.new_zeros(())
+            if truth is None
+            else block_dice(drawn if known is None else drawn * known, truth),
             ability,
         ]
     )

@@ -58,6 +58,14 @@ def test_a_segformer_has_its_labels_its_size_and_its_intensities(folder):
     assert not {"id2label", "_name_or_path", "dtype", "transformers_version"} & card.arguments.keys()
 
 
+def test_what_its_loss_leaves_out_is_no_label_of_a_truth(folder):
+    assert stored_card(folder).ignored_values == (255,)
+    change(folder / "config.json", semantic_loss_ignore_index=254)
+    assert stored_card(folder).ignored_values == (254,)
+    change(folder / "config.json", semantic_loss_ignore_index=2)  # which is a label
+    assert stored_card(folder).ignored_values == ()
+
+
 def test_a_file_of_the_folder_stands_for_it(folder):
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         assert stored_card(folder / name) == stored_card(folder)

@@ -130,6 +130,7 @@ def test_regions_may_overlap(tmp_path):
     assert model.labels == ("background", "whole", "core", "enhancing")
     assert model.overlapping
     assert model.card.paint_order == ("whole", "core", "enhancing")
+    assert model.card.ignored_values == (4,)
     assert model.card.regions == {"whole": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
     assert model.predict(
         sx.Image(np.zeros((8, 16, 16), np.float32), spacing=(2, 1, 1), units="mm")

@@ -23,7 +23,7 @@ from napari_segxai.io.cases.case import Case
 from napari_segxai.metrics.abilities import channel_abilities
 from napari_segxai.metrics.channel_spoiling import SCORES, spoil
 from napari_segxai.metrics.perturbed_copies import Reader
-from napari_segxai.models.ground_truth import truth_labels
+from napari_segxai.models.ground_truth import ignored_by, truth_labels
 from napari_segxai.models.inference.memory import guarded
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
     positions = [model.label_index(label) for label in plan.labels]
     truth, without = inputs.usable_truth(plan)
     true = None if truth is None else truth_labels(truth, image, model, positions)[0]
+    ignored = None if truth is None else ignored_by(truth, image, model)
     with model.in_use(plan.device), guarded(plan.device):
         prepared = model.prepare(image, index)
         questions = [question_of(one, prepared) for one in plans]
@@ -68,7 +69,9 @@ def channel_rows(plan: CohortPlan, inputs: Inputs) -> Steps[list[dict[str, Any]]
             own = None if true is None else question.from_image(where(true, k, overlapping=model.overlapping))
             own = own if own is not None and bool(own.any()) else None
             try:
-                readers.append(Reader(question, own))
+                readers.append(
+                    Reader(question, own, None if ignored is None else question.from_image(ignored))
+                )
             except NotDrawn as reason:
                 nothing = {"warnings": f"{reason.what}, so no channel can matter to it."}
                 rows[label] = [
@@ -136,7 +139,7 @@ def _image(case: Case, plan: CohortPlan) -> Image:
 def _abilities(reader: Reader) -> list[dict[str, Any]]:
     """Return how well every channel alone tells the object from the rest: see `unit_abilities`."""
     question = reader.question
-    own, true = channel_abilities(question, reader.object, reader.truth)
+    own, true = channel_abilities(question, reader.object, reader.truth, reader.ignored)
     rows: list[dict[str, Any]] = []
     for k, name in enumerate(question.model.card.channels):
         row: dict[str, Any] = {"how": "ability", "channel": name, "ability": float(own[k])}

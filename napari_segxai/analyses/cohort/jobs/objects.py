@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_segxai.core.image import Image
 from napari_segxai.core.prediction import where
 from napari_segxai.engine.scores import dice
-from napari_segxai.models.ground_truth import truth_labels
+from napari_segxai.models.ground_truth import ignored_by, truth_labels
 from napari_segxai.models.inference.device import exact
 from napari_segxai.models.inference.members import alone, ensemble_of
 from napari_segxai.models.probabilities import check_numbers, check_values
@@ -179,6 +179,7 @@ def object_rows(
     """
     positions = [model.label_index(label) for label in labels]
     true, notes = (None, []) if truth is None else truth_labels(truth, image, model, positions)
+    ignored = None if truth is None else ignored_by(truth, image, model)
     rows = []
     for label, k in zip(labels, positions, strict=True):
         mask = where(seen.prediction, k, overlapping=model.overlapping)
@@ -195,6 +196,7 @@ def object_rows(
             row["members_dice"] = seen.agreement.get(k)
         if true is not None:
             real = where(true, k, overlapping=model.overlapping)
+            mask = mask if ignored is None else mask & ~ignored
             row["truth_px"] = int(real.sum())
             row["truth_dice"] = (
                 float(dice(torch.from_numpy(mask)[None], torch.from_numpy(real))[0])

@@ -25,6 +25,10 @@ MOST = 2**16
 """Labels and channels that are read."""
 
 
+IGNORED = 255
+"""The value of a label image that transformers leaves out of its loss unless it is told another."""
+
+
 def card_of(saved: Saved) -> PartialCard:
     """Return what the files say.
 
@@ -48,6 +52,12 @@ def card_of(saved: Saved) -> PartialCard:
         "arguments": arguments,
         "description": f"Hugging Face transformers: {saved.network}.",
     }
+    # transformers leaves out of its files what is usual.
+    ignored = saved.config.get(
+        "semantic_loss_ignore_index", (saved.processor or {}).get("ignore_index", IGNORED)
+    )
+    if isinstance(ignored, int) and not isinstance(ignored, bool) and len(labels) < ignored < MOST:
+        known["ignored_values"] = [ignored]
     if len(labels) == 1:
         known |= {"labels": ["background", *labels], "activation": "sigmoid"}
     return PartialCard(str(saved.folder), known, ready.asked, ready.suggested)

@@ -56,6 +56,8 @@ def card_of(results: Results, dataset: Dataset, plans: Plans, checkpoint: Checkp
         "intensity_on": "image" if dims == 3 else "volume",
         "description": f"nnU-Net: {checkpoint.trainer or 'trainer not named'}, {plans.name} of {plans.dataset}.",
     }
+    if dataset.ignored:
+        fields["ignored_values"] = dataset.ignored
     if all(step.get("standardize") == "nonzero" for step in fields["intensity"]) and fields["intensity"]:
         fields["background_value"] = 0
     if dataset.regions:

@@ -28,12 +28,15 @@ class Dataset:
         Where labels overlap: the values of a label image that make up each of them; empty where they exclude each other.
     painted
         With which value each label but the background is painted into a label image.
+    ignored
+        Values of what nobody has labelled.
     """
 
     channels: tuple[str, ...]
     labels: tuple[str, ...]
     regions: dict[str, tuple[int, ...]]
     painted: tuple[int, ...]
+    ignored: tuple[int, ...] = ()
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -60,6 +63,7 @@ def read_dataset(path: Path) -> Dataset:
         old = ' (it is written in the way of nnU-Net 1, {"0": "background"})' if "0" in labels else ""
         raise UserError(f"{path}: `labels` has no {BACKGROUND!r} with the value 0{old}; nnU-Net 2 has one.")
     values = {name: _values(path, name, value) for name, value in labels.items() if name != IGNORE}
+    ignored = _values(path, IGNORE, labels[IGNORE]) if IGNORE in labels else ()
     drawn = {name: each for name, each in values.items() if set(each) != {0}}
     if not drawn:
         raise UserError(f"{path}: `labels` names nothing but the background.")
@@ -72,12 +76,12 @@ def read_dataset(path: Path) -> Dataset:
             )
         if not all(isinstance(value, int) and 0 < value < 2**15 for value in order):
             raise UserError(f"{path}: `regions_class_order` is {order!r:.60}; it needs whole numbers from 1.")
-        return Dataset(channels, (BACKGROUND, *drawn), drawn, tuple(order))
+        return Dataset(channels, (BACKGROUND, *drawn), drawn, tuple(order), ignored)
     by_value = sorted(drawn, key=lambda name: drawn[name][0])
     found = [drawn[name][0] for name in by_value]
     if found != list(range(1, len(found) + 1)):
         raise UserError(f"{path}: the values of `labels` are {found}; nnU-Net numbers them 1, 2, 3, ...")
-    return Dataset(channels, (BACKGROUND, *by_value), {}, tuple(found))
+    return Dataset(channels, (BACKGROUND, *by_value), {}, tuple(found), ignored)
 
 
 def _channels(path: Path, told: Any) -> tuple[str, ...]:
