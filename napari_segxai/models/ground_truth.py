@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
@@ -157,6 +158,22 @@ def ignored_by(truth: Truth, image: Image, model: SegmentationModel) -> np.ndarr
     return np.logical_or.reduce(there) if there else None
 
 
+def ignoring(model: SegmentationModel, values: Sequence[int]) -> SegmentationModel:
+    """Return a model whose card names further values of a truth that are no label; the same network, and the model itself for none.
+
+    Parameters
+    ----------
+    values
+        Whole numbers of which none is a label's.
+    """
+    more = tuple(dict.fromkeys((*model.card.ignored_values, *values)))
+    if more == model.card.ignored_values:
+        return model
+    other = copy.copy(model)
+    other.card = model.card.model_copy(update={"ignored_values": more})
+    return other
+
+
 def _ignored(values: np.ndarray, model: SegmentationModel) -> np.ndarray | None:
     """Return where values are none of a label; None for nowhere. A mask in black and white has no others than 0 and white."""
     named = model.card.ignored_values
@@ -296,7 +313,7 @@ def _or_ignore(value: int) -> str:
     """Say how a value is left out that marks what nobody has labelled."""
     return (
         f"; or, if {value} marks what nobody has labelled, leave it out: ignored_values: [{value}] in the card "
-        f"(card={{'ignored_values': [{value}]}}, --card '{{ignored_values: [{value}]}}')"
+        f"(card={{'ignored_values': [{value}]}}, --card '{{ignored_values: [{value}]}}', or the entry that says so under Truth in a dock)"
     )
 
 

@@ -113,7 +113,7 @@ class CompareDock(Dock):
                 way = "move the slider there, or untick it" if what.of == "slice" else "untick it"
                 raise UserError(f"The map {name} {what}: {way}.")
         return ComparisonPlan.make(
-            model,
+            fields.truth_box.suited(model),
             image,
             self.target(fields.region_box.chosen(image)),
             methods,

@@ -96,6 +96,7 @@ class ExplainDock(Dock):
         target = self.target(region)
         if (error := self.errors.asked(target.label, region)) is not None:
             target = replace(target, error=error.error, component=error.number)
+            model = self.errors.truth_box.suited(model)
         plan = ExplanationPlan.make(
             model,
             shown.image,

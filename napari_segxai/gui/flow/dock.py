@@ -103,7 +103,7 @@ class FlowDock(Dock):
         error = self.errors.asked(labels[0], region) if len(labels) == 1 else None
         of_error = {} if error is None else {"error": error.error, "component": error.number}
         return FlowPlan.make(
-            model,
+            fields.truth_box.suited(model),
             image,
             labels,
             method=fields.method_box.currentData(),

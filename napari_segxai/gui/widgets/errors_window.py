@@ -94,7 +94,7 @@ class ErrorsWindow(QWidget):
         self.found: list[ErrorComponent] = []
         self._image: Image | None = None
         self._label, self.truth = "", None
-        self._offer: Any = None
+        self._choice: Any = None
         self._shown: ErrorComponent | None = None
         self._layer: ref[Labels] | None = None
         self.truth_box = TruthBox(viewer) if truth_box is None else truth_box
@@ -143,6 +143,7 @@ class ErrorsWindow(QWidget):
             if not self.truth_box.is_chosen:
                 raise UserError("Choose the truth: a Labels layer with the true labels.")
             truth = self.truth_box.chosen(plan.image)
+            model = self.truth_box.suited(plan.model)
         except UserError as error:
             self.said.setText(str(error))
             return
@@ -154,11 +155,9 @@ class ErrorsWindow(QWidget):
 
         def make() -> Steps[ErrorComponents]:
             yield Step(0, 1, "prediction")
-            return error_components(
-                plan.model, plan.image, label, truth, slice=plan.slice, device=plan.device
-            )
+            return error_components(model, plan.image, label, truth, slice=plan.slice, device=plan.device)
 
-        self._label, self.truth, self._offer = label, truth, self.truth_box.offer
+        self._label, self.truth, self._choice = label, truth, self.truth_box.choice
         self.list_button.setEnabled(False)
         self.said.setText("Predicting…")
         self.tasks.in_background(make, lambda outcome: self._listed(outcome, label, plan.image))
@@ -191,7 +190,7 @@ class ErrorsWindow(QWidget):
     def asked(self, label: str, region: Region) -> ErrorComponent | None:
         """Return the error that a region of a label is, if it is the one that is shown and its truth is still the chosen one."""
         one = self._shown
-        if one is None or label != self._label or self.truth_box.offer != self._offer:
+        if one is None or label != self._label or self.truth_box.choice != self._choice:
             return None
         return one if isinstance(region, np.ndarray) and np.array_equal(region, one.mask) else None
 

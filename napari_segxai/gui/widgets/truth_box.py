@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-from weakref import ref
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.gui.viewer.displayed import displayed_image
+from napari_segxai.models.ground_truth import ignoring
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_segxai.core import image as image_room
     from napari_segxai.models.card import ModelCard
+    from napari_segxai.models.segmentation import SegmentationModel
 
 NONE = "none"
 
@@ -38,7 +41,9 @@ class TruthBox(QComboBox):
         )
         self._source: ref[Image] | None = None
         self._labels: tuple[str, ...] = ()  # that may overlap
+        self._known = 0  # labels that exclude each other
         self._offers: list[Mapping[str, ref[Layer]]] = []  # by label; one of no name holds them all
+        self._without: list[tuple[int, ...]] = []  # of each, values that are no label
         self.addItem(NONE)
 
     def set_source(self, source: Image | None) -> None:
@@ -49,21 +54,40 @@ class TruthBox(QComboBox):
     def set_model(self, card: ModelCard | None) -> None:
         """Offer what suits the labels of a model."""
         self._labels = card.labels[1:] if card is not None and card.overlapping else ()
+        self._known = 0 if card is None or card.overlapping else len(card.labels)
         self._fill()
 
     def _fill(self) -> None:
-        chosen, there = self.offer, self._source is not None and self._source() is not None
+        chosen, there = self.choice, self._source is not None and self._source() is not None
         known = [layer for layer in self.viewer.layers if _is_truth(layer)] if there else []
         named = {layer.name.casefold(): layer for layer in known}
         each = [named.get(label.casefold()) for label in self._labels]
         full = bool(each) and None not in each
         self._offers = [dict(zip(self._labels, map(ref, each), strict=True))] if full else []
-        self._offers += [{"": ref(layer)} for layer in known]
+        self._without = [() for _ in self._offers]
+        names = [EACH] if full else []
+        for layer in known:
+            largest = _largest(layer) if self._known else 0
+            ways: list[tuple[int, ...]] = [()] if largest < self._known else [(), (largest,)]
+            names += [layer.name + (f" ({way[0]} is no label)" if way else "") for way in ways]
+            self._offers += [{"": ref(layer)}] * len(ways)
+            self._without += ways
         self.blockSignals(True)
         self.clear()
-        self.addItems([NONE, *([EACH] if full else []), *[layer.name for layer in known]])
-        self.setCurrentIndex(self._offers.index(chosen) + 1 if chosen in self._offers else 0)
+        self.addItems([NONE, *names])
+        offered = list(zip(self._offers, self._without, strict=True))
+        self.setCurrentIndex(offered.index(chosen) + 1 if chosen in offered else 0)
         self.blockSignals(False)
+
+    @property
+    def choice(self) -> tuple[Mapping[str, ref[Layer]], tuple[int, ...]] | None:
+        """What is chosen: the layers by label, and values in them that are no label; None for no truth."""
+        offer = self.offer
+        return None if offer is None else (offer, self._without[self.currentIndex() - 1])
+
+    def suited(self, model: SegmentationModel) -> SegmentationModel:
+        """Return the model as it reads the chosen truth: one that leaves out what the choice names as no label."""
+        return model if self.choice is None else ignoring(model, self.choice[1])
 
     @property
     def offer(self) -> Mapping[str, ref[Layer]] | None:
@@ -106,6 +130,20 @@ class TruthBox(QComboBox):
             return displayed_image(layer, self.viewer).image
         space = "ZYX"[-image.spatial_dims :]  # a mask for every label lies along this axis
         return displayed_image(layer, self.viewer, count, axes=f"{space[:axis]}C{space[axis:]}").image
+
+
+_largest_known: WeakKeyDictionary[Layer, tuple[ref[Any], int]] = WeakKeyDictionary()
+
+
+def _largest(layer: Layer) -> int:
+    """Return the largest value of a Labels layer whose values are in memory, looked at once; 0 of any other."""
+    data = layer.data
+    if not isinstance(data, np.ndarray) or not data.size:
+        return 0
+    known = _largest_known.get(layer)
+    if known is None or known[0]() is not data:
+        known = _largest_known[layer] = (ref(data), int(data.max()))
+    return known[1]
 
 
 def _is_truth(layer: Layer) -> bool:

@@ -84,3 +84,33 @@ def test_a_click_on_an_error_shows_it_and_makes_it_the_region(viewer, open_panel
         errors.table.rowCount() == 0
     )  # while another list is made no click takes a component of the one before
     wait(lambda: errors.table.rowCount() == 3)
+
+
+def test_a_value_that_is_no_label_is_left_out_by_the_entry_that_says_so(viewer, open_panel, wait, tmp_path):
+    array = np.zeros((40, 48), np.float32)
+    array[4:12, 4:12] = array[20:26, 30:36] = array[33:36, 4:8] = 0.7
+    truth = np.zeros((40, 48), np.uint8)
+    truth[4:12, 4:12], truth[30:40, :10] = 1, 255
+    viewer.add_image(array, name="four")
+    viewer.add_labels(truth, name="true")
+    panel = open_panel()
+    fields = {"name": "levels", "labels": ["background", "A", "B"], "spatial_dims": 2}
+    use_model(panel, sx.SegmentationModel(Levels(), fields))
+    panel.fields.method_box.choose("vanilla-gradient")
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.fields.errors.click()
+    errors = panel.errors
+    errors.truth_box.setCurrentText("true")
+    errors.list_button.click()
+    wait(lambda: "holds label 255" in errors.said.text())
+    errors.truth_box.setCurrentText("true (255 is no label)")
+    errors.list_button.click()
+    wait(lambda: errors.table.rowCount() == 1)
+    assert errors.table.item(0, 3).text() == "36"
+    assert "it is left out" in errors.said.text()
+    errors.table.selectRow(0)
+    wait(lambda: panel.fields.region_box.combo.currentText().startswith("false-positive 1"))
+    wait(lambda: panel.run_bar.run.isEnabled())
+    panel.run_bar.run.click()
+    wait(lambda: panel.explanation is not None)
+    assert "'ignored_values': (255,)" in python_of_last(panel, tmp_path).replace("[255]", "(255,)")

@@ -151,6 +151,10 @@ def _architecture(description: Description) -> tuple[str, Mapping[str, Any], Map
         module = str(said.get("source") if file else said.get("import_from"))
     else:
         raise UserError(f"{where} is {quoted(said)}; it names a class, or a function that makes the network.")
+    if not module or module == "None":
+        raise UserError(
+            f"{where} is {quoted(said)}, which says not where the class lies; 'net.py:Net' or 'package.module.Net' would be right."
+        )
     if not isinstance(arguments, dict) or not re.fullmatch(r"[A-Za-z]\w*", name):
         raise UserError(
             f"{where} names {quoted(name)}; it names a class, or a function that makes the network, and its arguments."
@@ -180,7 +184,9 @@ def _file(description: Description, entry: Mapping[str, Any], what: str) -> Path
     UserError
         If it is elsewhere, missing, or another one.
     """
-    said, where = str(entry.get("source")), f"{description.path}: {what}"
+    said, where = entry.get("source"), f"{description.path}: {what}"
+    if not isinstance(said, str) or not said.strip():
+        raise UserError(f"{where} name no file (`source` is {quoted(said)}).")
     if re.match(r"\w+://", said):
         raise UserError(
             f"{where} lie at {quoted(said)}, and nothing is fetched here; download the whole model as a package, unpack it and give its folder."

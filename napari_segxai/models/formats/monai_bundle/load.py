@@ -110,7 +110,10 @@ def _network(bundle: Bundle, card: ModelCard, weights: Path, trust: bool) -> tup
 def _has_monai(card: ModelCard) -> bool:
     """Tell whether MONAI is installed, or not needed for the network."""
     needed = (card.architecture or NETS).partition(".")[0] == "monai"
-    return not needed or importlib.util.find_spec("monai") is not None
+    if not needed:
+        return True
+    found = importlib.util.find_spec("monai")
+    return found is not None and found.origin is not None  # a mere folder of that name is none
 
 
 def _current(card: ModelCard) -> tuple[dict[str, Any], str]:

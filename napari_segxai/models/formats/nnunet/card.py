@@ -15,6 +15,9 @@ from napari_segxai.models.formats.nnunet.results import Results
 TURNED = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")
 """Readers that turn images to RAS+; the others take them as they are stored."""
 
+OTHERS = ("SimpleITKIO", "NibabelIO", "NaturalImage2DIO", "Tiff3DIO")
+"""Its other readers."""
+
 PICTURES = "NaturalImage2DIO"
 """The reader of pictures, whose pixels have no size in mm."""
 

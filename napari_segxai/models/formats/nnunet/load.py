@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard
 from napari_segxai.models.formats import folder
-from napari_segxai.models.formats.nnunet.card import card_of
+from napari_segxai.models.formats.nnunet.card import OTHERS, TURNED, card_of
 from napari_segxai.models.formats.nnunet.cascade import first_stage
 from napari_segxai.models.formats.nnunet.checkpoint import Checkpoint, read_checkpoint
 from napari_segxai.models.formats.nnunet.dataset import Dataset, read_dataset
@@ -88,6 +88,11 @@ def _load(
         )
     if len(networks) > 1:
         model.with_note(f"the logits are the mean of those of {len(networks)} networks: {folds}.")
+    if plans.reader not in (*TURNED, *OTHERS):
+        model.with_note(
+            f"{plans.path.name} names {plans.reader!r:.60} as what read the images, which is none of nnU-Net's readers: their axes are taken as they "
+            "are stored; write `orientation` in the card if it turned them."
+        )
     if results.others:
         model.with_note(f"{', '.join(results.others)} is left out; name its folder if it is meant.")
     return model

@@ -39,7 +39,8 @@ def network_of(plans: Plans, checkpoint: Checkpoint, inputs: int, outputs: int, 
     """
     name, arguments = plans.network
     place = f"napari_segxai.models.zoo.nnunet:{name}" if name in OWN else f"{OTHERS}:{name}"
-    if name not in OWN and importlib.util.find_spec("dynamic_network_architectures") is None:
+    found = None if name in OWN else importlib.util.find_spec("dynamic_network_architectures")
+    if name not in OWN and (found is None or found.origin is None):
         raise UserError(
             f"{plans.path}: the network of {plans.name!r} is a {name}, which is in the package dynamic_network_architectures; install it."
         )
