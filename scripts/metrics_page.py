@@ -41,6 +41,8 @@ network is brought to the model's grid.
   truth alone, which is the recall; localisation errors from there are 1 - recall, and never above those here.
 - A number that cannot be had, such as one that needs an object where there is none, is *undefined*, not 0. What a map
   without positive values gets, a miss or nothing, is said with each family.
+- What nobody has labelled (`ignored_values` in the [card](model_card.md)) is left out by metrics that need the truth: there, map, prediction and
+  truth count as empty. Mean differences still divide by all pixels.
 - "Better" says which way a metric points; it does not make a map true. Random orders go through insertion and deletion as
   a control: a map that is no better than those says nothing.
 - Beside every Dice explained, PPS and pointing number stands its *chance level*: what 20 random maps reach that keep as
