@@ -377,7 +377,7 @@ class Network(Behavior):
         # Two cells per axis at least in the smallest map: some layers refuse one.
         usual = max(64 if card.spatial_dims == 2 else 32, min(card.grid.shortest_edge or 0, 128))
         side = self.example_side or max(usual, 2 * multiple)
-        return card.grid.framed(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
+        return card.grid.example(card.grid.size or (-(-side // multiple) * multiple,) * card.spatial_dims)
 
     def example(self) -> Tensor:
         """Return an input on the example grid: (1, channels, *grid), random but fixed."""

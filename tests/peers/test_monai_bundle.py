@@ -117,7 +117,7 @@ TRANSFORMS = {
         ("Spacingd", {"pixdim": [1.1, 1, 2]}),
         ("ScaleIntensityRanged", {"a_min": 200, "a_max": 300, "b_min": 0, "b_max": 1, "clip": True}),
         ("CropForegroundd", {"source_key": "image"}),
-        ("DivisiblePadd", {"k": [8, 5, 7]}),
+        ("DivisiblePadd", {"k": [8, 4, 6]}),
     ],
     "padded to a multiple": [("DivisiblePadd", {"k": 8})],
     "padded at the end": [("DivisiblePadd", {"k": [8, 4, 0], "method": "end", "value": 3})],

@@ -178,6 +178,14 @@ class Grid(BaseModel):
         ends = self.frame([(0, n) for n in shape], (self.multiple,) * len(shape))
         return tuple(b - a for a, b in ends)
 
+    def example(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return a shape of the grid that some image has, near a shape that suits networks: its border is a part of that."""
+        pad = self.pad
+        if self.size is not None or pad is None or pad.border is None:
+            return self.framed(shape)
+        rest = pad.model_copy(update={"border": None}) if pad.size or pad.multiple else None
+        return self.model_copy(update={"pad": rest}).framed(shape)
+
     def fixed_size(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """Return the size to which pixels of this shape are resampled, where it does not depend on how long they are; None else.
 

@@ -98,3 +98,11 @@ def test_a_small_image_is_mirrored_as_often_as_needed():
     tensor = sx.load_model(LinearHead(3), card=fields).prepare(stored("RAS")).tensor
     wanted = np.pad(phantom(), [(0, 14), (0, 33), (0, 0)], mode="reflect")
     np.testing.assert_array_equal(tensor[0, 0].numpy(), wanted)
+
+
+def test_a_network_is_tried_on_a_size_that_suits_it_also_with_an_odd_border():
+    grid = {"pad": {"border": [[1, 2], [0, 0], [0, 1]]}}
+    model = sx.load_model(LinearHead(3), card=card(3, grid=grid))
+    assert model.example_grid == (32, 32, 32)
+    sized = sx.load_model(LinearHead(3), card=card(3, grid=grid | {"size": [8, 8, 8]}))
+    assert sized.example_grid == (11, 8, 9)
