@@ -87,7 +87,7 @@ def evaluate_steps(
     wanted = None if truth is None else _on_image(as_mask(truth), shape, "the truth")
     runs = any("network" in m.needs for m in chosen)
     reader, missing = reader_of(question) if runs else (None, "")
-    evaluations = _evaluations(given, question, reader, wanted, ignored, noise_model, values)
+    evaluations = _evaluations(given, question, reader, wanted, noise_model, values, ignored)
     control = _controls(evaluations, controls)
     faithful = [m for m in chosen if m.family == "faithfulness"]
     todo = [(e, chosen) for e in evaluations] + [(e, faithful) for e in control]
@@ -182,9 +182,9 @@ def _evaluations(
     question: Question,
     reader: Reader | None,
     truth: np.ndarray | None,
-    ignored: np.ndarray | None,
     noise_model: NoiseModel | None,
     options: Options,
+    ignored: np.ndarray | None = None,
 ) -> list[Evaluation]:
     place = question.prepared.placement
     spacing = tuple(question.image.spacing[k] for k in place.turn[0])[-len(question.grid) :]

@@ -136,7 +136,7 @@ def test_a_flow_leaves_it_out():
     half[16:] = 255
     flow = sx.information_flow(network, IMAGE, ["object"], layers=["features.0"], truth=half, region="image")
     tile = flow.tiles["object", "features.0"]
-    drawn = (tile.values >= tile.values.max() / 2) & (tile.values > 0)
+    drawn = (tile.map >= tile.map.max() / 2) & (tile.map > 0)
     inside = drawn[:16], half[:16] == 1
     assert tile.dice_truth == pytest.approx(
         2 * (inside[0] & inside[1]).sum() / (inside[0].sum() + inside[1].sum()), abs=1e-5

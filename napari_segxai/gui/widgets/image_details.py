@@ -281,9 +281,10 @@ class ImageDetails(QWidget):
             If nobody has said yet that this is meant.
         """
         if layer not in _in_all and not card.repeats_channel:
+            grays = ", ".join(["gray"] * len(card.channels))
             raise UserError(
                 f"{card.name} takes {len(card.channels)} channels ({', '.join(card.channels)}), and {layer.name} is one: open the others; or, "
-                "if it was trained on gray images, say so under Channels of the image, or call its channels gray, gray, gray."
+                f"if it was trained on gray images, say so under Channels of the image, or call its channels {grays}."
             )
         count = len(card.channels)
         found = joined([layer] * count, self.viewer, card, [_told.get(layer)] * count)
