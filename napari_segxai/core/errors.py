@@ -40,6 +40,10 @@ SENTENCE = re.compile(r"(?<=[a-z)\]'\"`]{2})\.\s+(?=[A-Z])")
 """Where a sentence ends; what follows in errors of torch is advice to programmers."""
 
 
+LONGEST_REASON = 300
+"""Characters of what an error of another library says: some list all that there is."""
+
+
 def reason_of(error: BaseException) -> str:
     """Return what an error of another library says, in one sentence without line breaks, frames and colours."""
     if (misfit := torchvision_misfit(error)) is not None:
@@ -53,6 +57,7 @@ def reason_of(error: BaseException) -> str:
         return lines[-1].rstrip(".")
     said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     said = SENTENCE.split(said, maxsplit=1)[0].rstrip(".:")
+    said = said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON].rstrip(' ,')} ..."
     known = isinstance(error, RuntimeError | TypeError | ValueError | ImportError)
     return said if known else f"{type(error).__name__}: {said}"
 

@@ -43,3 +43,11 @@ def test_an_error_among_its_own_causes_has_a_reason():
     first, second = RuntimeError("first"), ValueError("second")
     first.__context__, second.__context__ = second, first
     assert reason_of(first) == "first"
+
+
+def test_what_another_library_says_at_length_is_cut():
+    """Some list every name that they know."""
+    said = reason_of(KeyError(f"wrong name, known are {['x' * 9] * 100}"))
+    assert said.startswith("KeyError: ")
+    assert len(said) < 330
+    assert said.endswith(" ...")

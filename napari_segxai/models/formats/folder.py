@@ -8,10 +8,11 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.models.card import ModelCard, read_card
 from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
+from napari_segxai.models.loading.json_mapping import SAVED, json_mapping
 from napari_segxai.models.loading.weights import load_weights
 from napari_segxai.models.segmentation import SegmentationModel
 
-CARD = "model.yaml"
+CARD, SETTINGS = "model.yaml", "config.json"
 
 
 def handles(source: object) -> bool:
@@ -27,7 +28,16 @@ def card_in(source: Path) -> ModelCard:
     UserError
         If there is none, or it is not valid.
     """
-    return read_card((source if source.is_dir() else source.parent) / CARD)
+    folder = source if source.is_dir() else source.parent
+    if (
+        not (folder / CARD).is_file() and (folder / SETTINGS).is_file()
+    ):  # of a library that its settings would name
+        known = json_mapping(folder / SETTINGS, SAVED)
+        raise UserError(
+            f"{folder / SETTINGS}: names no network ({', '.join(map(repr, list(known)[:4])) or 'it is empty'}), as transformers "
+            f"(`architectures`) and segmentation-models-pytorch (`_model_class`) do; and there is no {CARD} beside it."
+        )
+    return read_card(folder / CARD)
 
 
 def _card_file(source: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import math
@@ -142,7 +143,10 @@ def opened(
             and found.__module__ == module.__name__
         )
         if not makes and not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise UserError(f"{where} is not a torch.nn.Module class.")
+            near = difflib.get_close_matches(qualname, _networks_in(module), n=1) if found is None else []
+            raise UserError(
+                f"{where} is not a torch.nn.Module class" + (f"; did you mean {near[0]!r}?" if near else ".")
+            )
         yield found, own_code
 
 
@@ -248,6 +252,13 @@ def file_beside(module: str, folder: Path) -> Path | None:
         (path for path in (place.with_name(f"{place.name}.py"), place / "__init__.py") if path.is_file()),
         None,
     )
+
+
+def _networks_in(module: Any) -> list[str]:
+    """Return the names of the networks that a module holds."""
+    return [
+        name for name, one in vars(module).items() if isinstance(one, type) and issubclass(one, nn.Module)
+    ]
 
 
 def _walk(module: Any, qualname: str) -> Any:

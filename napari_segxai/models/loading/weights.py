@@ -95,6 +95,10 @@ def read_weights(path: Path, *, wanted: str = "weights") -> Any:
             f"{path}: cannot be read as {wanted} (it holds Python objects, {_listed(foreign)}, which are never unpickled); save "
             "the network's state_dict() alone, best as a safetensors file, and tell its architecture beside it."
         )
+    if kind == "safetensors" or (kind == "unknown" and path.suffix == ".safetensors"):
+        raise UserError(
+            f"{path}: cannot be read as {wanted} (it is cut off or damaged: {reason}); copy or download it again."
+        )
     if kind == "unknown" and path.suffix != ".safetensors":
         reason = "damaged, or written by neither safetensors nor torch.save"
     raise UserError(f"{path}: cannot be read as {wanted} ({reason}); use a safetensors file.")
@@ -312,6 +316,13 @@ def unwrapped(by_name: dict[str, Any]) -> dict[str, Any]:
     """Take wrappers of networks and of their parts out of names, where these stay different."""
     short = {WRAPPERS.sub("", key): value for key, value in by_name.items()}
     return short if len(short) == len(by_name) else by_name
+
+
+def without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights under a network's own names where all of theirs have something before these alone, such as ``net.``; else as they are."""
+    if own.keys() & state.keys():
+        return state
+    return next((found for _, found in _renamings("", state, own) if own.keys() & found.keys()), state)
 
 
 def _misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:

@@ -185,6 +185,9 @@ SPACE = [{"type": "space", "id": axis, "size": 8} for axis in "yx"]
         ({"output": {"postprocessing": [{"id": "stardist_postprocessing"}]}}, "makes objects of its outputs"),
         ({"output": {"axes": [{"type": "batch"}, {"type": "index", "size": 3}]}}, r"none of its outputs \(mask bi\)"),
         ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": "../evil.py:Net"}}}, "a Python file in the folder"),
+        ({"weights": {"torchscript": {}}}, "weights torchscript name no file"),
+        ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": "Net"}}}, "says not where the class lies"),
+        ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": {"callable": "Net"}}}}, "says not where the class lies"),
     ],
 )  # fmt: skip
 def test_what_no_card_can_say_is_one_sentence(changes, sentence, tmp_path):

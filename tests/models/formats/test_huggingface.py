@@ -261,6 +261,19 @@ def test_an_adapter_alone_is_no_model(tmp_path):
     assert "holds an adapter (PEFT)" in refused(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"model_type":', "config.json: cannot be read ("),
+        ("[1]", "config.json: holds no mapping"),
+        ('{"sizes": 3}', "config.json: names no network ('sizes'), as transformers"),
+    ],
+)
+def test_settings_that_are_cut_off_or_of_something_else_are_named(folder, text, said):
+    (folder / "config.json").write_text(text)
+    assert said in refused(folder)
+
+
 def test_damaged_settings_are_nobodys(folder):
     (folder / "config.json").write_text("{")
     format_ = next(one for one in all_formats() if one.name == "huggingface")

@@ -377,3 +377,11 @@ def test_files_that_are_no_configuration(own, text):
 def test_metadata_of_another_form_say_nothing(own, facts):
     (own / "configs/metadata.json").write_text(json.dumps(facts))
     assert "labels" in asked(own)
+
+
+def test_a_class_that_is_not_there_and_a_number_of_axes_that_no_image_has_are_told(own):
+    network = json.loads((own / "configs/inference.json").read_text())["network_def"]
+    change(own, network_def={**network, "_target_": "torch.nn.Conv2dd"})
+    assert "'torch.nn:Conv2dd' is not a torch.nn.Module class; did you mean 'Conv2d'?" in refused(own)
+    change(own, network_def={**network, "spatial_dims": 4})
+    assert "the network has spatial_dims 4; networks of 2 or 3 axes" in refused(own)

@@ -361,6 +361,11 @@ def test_every_usual_failure_is_one_sentence(damage, words, folder, tmp_path):
     assert words in refusal(root)
 
 
+def test_a_reader_that_is_not_nnunets_is_said(tmp_path):
+    model = sx.load_model(write_results(tmp_path, told=plans(image_reader_writer="MyReader")))
+    assert "'MyReader' as what read the images, which is none of nnU-Net's readers" in " ".join(model.notes)
+
+
 def test_another_network_of_nnunet_names_its_package(folder, tmp_path):
     root = tmp_path / folder.name
     shutil.copytree(folder, root)

@@ -18,7 +18,7 @@ from napari_segxai.models.formats.registry import model_format
 from napari_segxai.models.loading.architecture import build
 from napari_segxai.models.loading.offline import offline
 from napari_segxai.models.loading.saved_weights import numbers_in, read_all, refuse_other, weight_files
-from napari_segxai.models.loading.weights import unwrapped
+from napari_segxai.models.loading.weights import unwrapped, without_prefix
 from napari_segxai.models.partial_card import PartialCard
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -82,7 +82,7 @@ def _with_weights(network: Any, state: dict[str, Tensor], saved: Saved) -> tuple
     """
     state = {
         name: value.float() if value.is_floating_point() else value
-        for name, value in unwrapped(state).items()
+        for name, value in without_prefix(unwrapped(state), network.state_dict()).items()
     }
     try:
         with offline():

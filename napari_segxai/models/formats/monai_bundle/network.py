@@ -64,7 +64,11 @@ def network_facts(config: Config) -> NetworkFacts:
     own = arguments(found)
     facts.inputs, facts.outputs = _whole(own, INPUTS), _whole(own, OUTPUTS)
     dims = _whole(own, ("spatial_dims", "dimensions"))
-    facts.dims = dims if dims in (2, 3) else None
+    if dims not in (None, 2, 3):
+        raise UserError(
+            f"{config.path}: the network has spatial_dims {dims}; networks of 2 or 3 axes can be explained."
+        )
+    facts.dims = dims
     unknown = [f"{name} is {value!r}" for name, value in unread(own)]
     unknown += [
         f"{name} is built of {value[TARGET]!r:.80}" for name, value in own.items() if is_component(value)
