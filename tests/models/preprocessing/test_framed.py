@@ -69,7 +69,7 @@ def test_places_on_a_framed_grid_are_those_of_the_image(name, codes):
     mask = placed.mask_to_grid(image.array > 1.5)
     np.testing.assert_array_equal(mask.numpy(), (values > 1.5).numpy())
     top = np.unravel_index(image.array.argmax(), SHAPE if codes == "RAS" else image.array.shape)
-    cell = np.unravel_index(values.argmax(), values.shape)
+    cell = np.unravel_index(values.numpy().argmax(), values.shape)
     assert placed.image_index([k + 0.5 for k in cell]) == tuple(map(int, top))
     assert placed.box_on_grid(top, [k + 1 for k in top]) == tuple(slice(int(k), int(k) + 1) for k in cell)
     turned_affine = placed.native_affine(placed.shape, image.affine)
