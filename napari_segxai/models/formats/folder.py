@@ -56,7 +56,7 @@ def load(source: Path, *, card: ModelCard | None, trust: bool) -> SegmentationMo
         If the architecture is not known to hold networks and `trust` is False.
     """
     folder = source if source.is_dir() else source.parent
-    card = card or read_card(folder / CARD)
+    card = card or card_in(source)
     if card.architecture is None:
         raise UserError(
             f"{folder / CARD}: a model folder needs an architecture, written 'package.module:Class'."

@@ -185,7 +185,7 @@ SPACE = [{"type": "space", "id": axis, "size": 8} for axis in "yx"]
         ({"output": {"postprocessing": [{"id": "stardist_postprocessing"}]}}, "makes objects of its outputs"),
         ({"output": {"axes": [{"type": "batch"}, {"type": "index", "size": 3}]}}, r"none of its outputs \(mask bi\)"),
         ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": "../evil.py:Net"}}}, "a Python file in the folder"),
-        ({"weights": {"torchscript": {}}}, "weights torchscript name no file"),
+        ({"weights": {"torchscript": {"sha256": "ab"}}}, "weights torchscript name no file"),
         ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": "Net"}}}, "says not where the class lies"),
         ({"weights": {"pytorch_state_dict": {"source": "rdf.yaml", "architecture": {"callable": "Net"}}}}, "says not where the class lies"),
     ],
