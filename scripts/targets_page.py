@@ -45,6 +45,8 @@ def cell(method: Method, kind: str) -> str:
         options = method.options()
     except UserError:  # it needs a parameter, which changes nothing of this
         options = object.__new__(method.options)
+    if kind in NOT_DRAWN and method.answers_drawn_alone(options):
+        return "no (c)"
     if refusal(method, options, Target("object", **KINDS[kind])):
         return (
             "no (b)"
@@ -53,8 +55,6 @@ def cell(method: Method, kind: str) -> str:
             if hasattr(options, "score")
             else "no (a)"
         )
-    if kind in NOT_DRAWN and method.answers_drawn_alone(options):
-        return "no (c)"
     if kind == "mass" and not method.reads_of(options):
         return "(d)"
     return "yes"

@@ -195,7 +195,9 @@ class Question:
 
     @property
     def is_missed(self) -> bool:
-        """Whether the label is predicted at no pixel of M."""
+        """Whether the label is predicted at no pixel of M, on the grid of the image if it is a miss that was found there."""
+        if self.target.error == "false-negative" and self.target.boundary is None:
+            return True  # on another grid some cells may lie half in the object beside it
         try:
             return not bool((self.predicted & self.pixels).any())
         except NotDrawn:  # M is found in the prediction, and empty

@@ -125,9 +125,18 @@ def _check_size(model: Network, tensor: Tensor, out: Tensor) -> None:
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, more pixels than it "
             "is given; wrap it in a module that brings its output to the size of its input."
         )
+    lost = {n - m for n, m in zip(grid, size, strict=True)}
+    edge, odd = divmod(lost.pop(), 2)
+    pads = f"(x, {(edge,) * 2 * len(grid)}, mode='reflect')"
+    hint = (
+        f"; convolutions without padding lose {edge} cell(s) at each edge: wrap it in a module that puts as many on before it, by "
+        f"torch.nn.functional.pad{pads}"
+        if edge > 0 and not odd and not lost
+        else ""
+    )
     raise UserError(
         f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}: {size} "
-        "is neither the size of the input nor a whole fraction of it, so the output does not cover it."
+        f"is neither the size of the input nor a whole fraction of it, so the output does not cover it{hint}."
     )
 
 
@@ -237,13 +246,10 @@ def _what_then(model: Network, out: Tensor, grid: tuple[int, ...]) -> str:
 
 def _queries(model: Network, returned: Any, out: Tensor) -> str:
     """Say what is missing where a network returns the classes of queries beside their masks (MaskFormer and its kin)."""
-    dims, of_queries = model.card.spatial_dims, tuple(out.shape[:2])
     values = returned.values() if isinstance(returned, Mapping) else returned
     parts = values if isinstance(returned, Mapping | tuple | list) else ()
-    masks = [
-        t for t in parts if isinstance(t, Tensor) and t.ndim == dims + 2 and tuple(t.shape[:2]) == of_queries
-    ]
-    if out.ndim != 3 or not masks:
+    beside = [t for t in parts if isinstance(t, Tensor) and t.ndim > 2 and t.shape[:2] == out.shape[:2]]
+    if not {3, model.card.spatial_dims + 2} <= {t.ndim for t in (out, *beside)}:
         return ""
     return (
         f"; it returns classes and masks of {out.shape[1]} queries, so wrap it in a module that joins them to one map per "

@@ -65,8 +65,8 @@ def choose_output(out: Any, card: ModelCard, grid: tuple[int, ...]) -> tuple[Pla
         raise UserError(_no_scores(card, inside, tensors))
     fitting = {place: t for place, t in floats.items() if fits(t, card, grid)}
     if not fitting:
-        # The dry run says what is wrong with it.
-        return next(iter(floats)), ""
+        # The dry run says what is wrong with it: with the one that is most like what is expected, not with a score beside it.
+        return max(floats, key=lambda place: _likeness(floats[place], card, grid)), ""
     main = [place for place in fitting if place and place[-1] in MAIN]
     others = [place for place in fitting if not any(str(key).lower().startswith("aux") for key in place)]
     cells = {place: fitting[place][0, 0].numel() for place in others or fitting}
@@ -128,6 +128,12 @@ def covers(cells: int, out: int) -> bool:
         return False
     stride = round(cells / out)
     return stride > 0 and out in (cells // stride, -(-cells // stride))
+
+
+def _likeness(tensor: Tensor, card: ModelCard, grid: tuple[int, ...]) -> tuple[bool, bool]:
+    """Tell whether the last axes of an output cover the grid, and whether it has a map for each label."""
+    over = tensor.ndim > len(grid) and all(map(covers, grid, tensor.shape[-len(grid) :]))
+    return over, tensor.ndim == len(grid) + 2 and tensor.shape[1] == len(card.labels)
 
 
 def _tensors(value: Any, place: Place) -> Iterator[tuple[Place, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import napari_segxai as sx
+from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.cli.app import app
 from napari_segxai.datasets.resources import resource
 
@@ -303,3 +304,40 @@ def test_a_band_in_pixels_is_said_to_be_one(model, image):
         ex = sx.explain(model, one, sx.Target("A", boundary=(-2, 2)), "vanilla-gradient", device="cpu")
         assert any("pixels, not mm" in note for note in ex.record.warnings) == wanted
     assert said in sx.explain(model, plain, sx.Target("A", boundary=(-2, 2)), "vanilla-gradient", device="cpu").record.warnings  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["misure", "counterfactual", "object-edit", "stable-explanation"])
+def test_what_keeps_a_label_drawn_is_not_asked_of_a_miss(model, image, truth, method):
+    target = sx.Target("A", error="false-negative", truth=truth)
+    wrapped = {"wraps": "misure"} if method == "stable-explanation" else {}
+    with pytest.raises(sx.UserError) as refused:
+        ExplanationPlan.make(model, image, target, method, device="cpu", **wrapped)
+    assert str(refused.value) == (
+        f"{method} asks what keeps 'A' drawn, and in a false negative it is not; to ask why it is missed, use counterfactual with "
+        "preset appear, seg-hires-grad-cam or occlusion."
+    )
+    at_the_border = sx.Target("A", error="false-positive", truth=truth)
+    assert ExplanationPlan.make(model, image, at_the_border, method, device="cpu", **wrapped).passes.forward
+    if method == "counterfactual":
+        assert ExplanationPlan.make(model, image, target, method, preset="appear", device="cpu").passes
+
+
+def test_a_miss_is_one_also_where_cells_of_the_network_lie_half_in_the_object(image, truth):
+    """Pixels beside what is drawn; on the grid of the network they share cells with it."""
+    coarse = sx.SegmentationModel(
+        Levels(),
+        {
+            "name": "levels",
+            "labels": ["background", "A", "B"],
+            "spatial_dims": 2,
+            "grid": {"size": [10, 12]},
+        },
+    )
+    drawn = coarse.predict(image) == 1
+    near = np.zeros_like(truth)
+    near[3:13, 3:13] = 1
+    miss = next(one for one in sx.error_components(coarse, image, "A", near, error="false-negative"))
+    assert not drawn[miss.mask].any()
+    target = sx.Target("A", error="false-negative", truth=near)
+    found = sx.explain(coarse, image, target, "vanilla-gradient", device="cpu")
+    assert any("predicts no pixel as 'A' in the region" in said for said in found.record.warnings)

@@ -39,7 +39,11 @@ def raiser(error: Exception):
         (Fixed(lambda x: torch.cat([x, x / 0], 1)), {}, ["not finite"]),
         (Fixed(lambda x: x.flatten(1)), {}, ["(1, 4096)"]),
         (Fixed(lambda x: torch.cat([x, x], 1).mean((2, 3), keepdim=True)), {}, ["(1, 2, 1, 1)", "cover"]),
-        (Fixed(lambda x: torch.cat([x, x], 1)[:, :, 1:-1, 1:-1]), {}, ["(62, 62)", "cover"]),
+        (
+            Fixed(lambda x: torch.cat([x, x], 1)[:, :, 1:-1, 1:-1]),
+            {},
+            ["(62, 62)", "cover", "lose 1 cell(s) at each edge", "pad(x, (1, 1, 1, 1), mode='reflect')"],
+        ),
         (
             Fixed(lambda x: torch.cat([x, x], 1).repeat(1, 1, 2, 2)),
             {},
@@ -51,6 +55,33 @@ def raiser(error: Exception):
             ),
             {"output": "classes"},
             ["(1, 8, 3)", "classes and masks of 8 queries"],
+        ),
+        (
+            Fixed(
+                lambda x: {
+                    "classes": x[:, 0, :8, :3],
+                    "masks": x[:, 0, :8, :1, None].expand(-1, -1, 16, 16),
+                }
+            ),
+            {},
+            ["(1, 8, 16, 16)", "classes and masks of 8 queries"],
+        ),
+        (  # as HoVer-Net: maps of several kinds, without the edges
+            Fixed(
+                lambda x: {"nuclei": x[:, :, 4:-4, 4:-4], "kinds": x[:, :, 4:-4, 4:-4].expand(-1, 2, -1, -1)}
+            ),
+            {},
+            ["(1, 2, 56, 56)", "lose 4 cell(s)"],
+        ),
+        (  # as SAM: how good each mask is, and the masks
+            Fixed(
+                lambda x: {
+                    "iou_scores": x[:, :, 0, :3],
+                    "pred_masks": x[:, :, None, ::4, ::4].expand(-1, -1, 3, -1, -1),
+                }
+            ),
+            {"activation": "sigmoid"},
+            ["(1, 1, 3, 16, 16)", "stack several outputs"],
         ),
         (Fixed(lambda x: x.argmax(1)), {}, ["floating-point tensor", "`output`"]),
         (Fixed(lambda x: "text"), {}, ["a str", "`output`"]),

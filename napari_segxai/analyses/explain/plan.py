@@ -116,7 +116,7 @@ class ExplanationPlan:
         ):
             raise UserError(f"{target.label!r} is asked about against itself; name another label.")
         model.require(found.needs_of(options))
-        if why := refusal(found, options, target):
+        if why := refusal(found, options, target, model.capabilities):
             raise UserError(why)
         if "network layers" in found.needs:
             for layer in found.layers_of(options).values():

@@ -15,6 +15,7 @@ from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.core.target import Component
+from napari_segxai.core.text_table import listed
 from napari_segxai.engine.execution.batched_optimization import StepBatcher
 from napari_segxai.engine.execution.forward_cache import ForwardCache
 from napari_segxai.engine.execution.modes import in_usual_modes
@@ -219,8 +220,8 @@ def ask_of_misses(question: Question) -> str:
     """Say which methods answer where the label is not drawn: the end of a sentence, or "" where none would."""
     if question.is_elsewhere or question.has_empty_band:
         return ""
-    *others, last = for_misses(question.model.capabilities)
+    named = listed(for_misses(question.model.capabilities), "or")
     # Without a region, or with one that is found in the prediction, nobody has said where the label should be.
     unsaid = question.target.region is None or isinstance(question.target.region, Component)
     where = "choose the region where it should be and " if unsaid else ""
-    return f"; to ask why it is missed, {where}use {', '.join(others)} or {last}"
+    return f"; to ask why it is missed, {where}use {named}"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from napari_segxai.core.image import Image
     from napari_segxai.models.card import ModelCard
 
-SIZE = (430, 360)
+SIZE = (350, 360)
 """Of the window, in pixels."""
 
 COLORS = {"false-positive": "#ff4fa0", "false-negative": "#ffd23f"}
@@ -133,6 +133,10 @@ class ErrorsWindow(QWidget):
         own = self.isAncestorOf(self.truth_box)
         if own and self.truth_box.count() == 2:  # "none", and the only layer that it can be
             self.truth_box.setCurrentIndex(1)
+        if not self.testAttribute(Qt.WidgetAttribute.WA_Moved):
+            # Over the layer controls: systems put it in the middle, where the error that is clicked lies.
+            main = self.viewer.window._qt_window
+            self.move(main.mapToGlobal(main.menuBar().geometry().bottomLeft()))
         self.show()
         self.raise_()
 
@@ -184,7 +188,7 @@ class ErrorsWindow(QWidget):
         ask = " Click one to ask about it." if self.found else ""
         said = "".join(f" ⚠ {note}" for note in found.notes)
         self.said.setText(
-            f"Errors of {label}, by the truth {self.truth_box.currentText()}: {listed(counts)}.{ask}{said}"
+            f"Errors of {label} against layer '{self.truth_box.currentText()}': {listed(counts)}.{ask}{said}"
         )
 
     def asked(self, label: str, region: Region) -> ErrorComponent | None:

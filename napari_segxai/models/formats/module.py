@@ -17,7 +17,9 @@ def handles(source: object) -> bool:
 
 @model_format("module", handles=handles)
 def load(source: nn.Module, *, card: ModelCard | None, trust: bool) -> SegmentationModel:
-    """Join a network and its card.
+    """Join a network and its card; of one that `torch.compile` made, the network inside, which computes the same.
+
+    Hooks and modes, by which layers are looked into, would have it compiled again and again.
 
     Raises
     ------
@@ -30,4 +32,6 @@ def load(source: nn.Module, *, card: ModelCard | None, trust: bool) -> Segmentat
             "load_model(network, card={'name': ..., 'labels': [...], 'spatial_dims': 2 or 3})."
         )
     kind = "TorchScript module" if type(source).__module__.startswith("torch.jit") else type(source).__name__
-    return SegmentationModel(source, card, source=f"{kind} given in a script")
+    inside = getattr(source, "_orig_mod", None)
+    network = inside if isinstance(inside, nn.Module) else source
+    return SegmentationModel(network, card, source=f"{kind} given in a script")

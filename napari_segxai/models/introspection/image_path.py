@@ -203,7 +203,7 @@ class ImagePath:
 
     def is_block(self, call: int) -> bool:
         """Tell whether a call is small enough to be a block, and can be named as a network layer."""
-        few = self.below[call] <= LARGE_BLOCK * len(self.calls)
+        few = self.below[call] <= LARGE_BLOCK * len(self.calls) and not self.calls[call].pyramid
         return few and call in self.named and self.calls[call].read
 
     def own_name(self, k: int) -> str | None:

@@ -29,7 +29,7 @@ class NetworkLayer:
         Class name of the module.
     stage
         What it is for: encoder, bottleneck, decoder, head; skip for what lies on a skip connection, side for what only
-        weights another map (a gate), unused for what the output does not depend on.
+        weights or shifts another map (a gate, a style), unused for what the output does not depend on.
     shape
         (channels, *cells) of the output for the input on which the layers were listed; tokens as their cells.
     order
@@ -115,8 +115,8 @@ def outline(
 ) -> list[NetworkLayer]:
     """Return the network's main blocks in order of execution: the layers worth a first look.
 
-    They are the outermost modules that depend on the image, and the output on them; one that makes up a large part of the network is
-    replaced by its parts.
+    They are the outermost modules that depend on the image, and the output on them; one that makes up a large part of the network, or
+    returns maps of three resolutions (an encoder), is replaced by its parts.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ def outline(
         call, inner = calls[k], parts.get(k, [])
         below = sum(1 for other in calls if call.start < other.start and other.end < call.end)
         named = any(calls[i].name in by_name for i in inner)
-        if call.name not in by_name or (named and below > LARGE_BLOCK * len(calls)):
+        large = call.pyramid or below > LARGE_BLOCK * len(calls)
+        if call.name not in by_name or (named and large):
             return [b for i in inner for b in blocks(i)]
         return [k]
 

@@ -44,7 +44,8 @@ class Node:
     reads
         Positions of the operations whose values it reads.
     main
-        Those of `reads` on which the image comes along: not a gate's factor, nor the keys and values of an attention.
+        Those of `reads` on which the image comes along: not a gate's factor, nor what shifts all
+        places alike, nor the keys and values of an attention.
     call
         Position of the innermost call of a module in which it ran; None outside of all.
     shape

@@ -210,7 +210,7 @@ def _stages(
             reasons[name] = "nothing after it reads the first map that it returns; its parts are read"
             continue
         if not path.on_path >> node & 1:
-            stages[name], reasons[name] = "side", "only weights another map"
+            stages[name], reasons[name] = "side", "only weights or shifts another map"
             continue
         at = path.resolution(path.level[node])
         if name in by_name:

@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from napari_segxai.models.introspection.call_names import CallNames
 from napari_segxai.models.introspection.dispatch import DispatchMode
-from napari_segxai.models.introspection.modules import first_tensor, named_modules
+from napari_segxai.models.introspection.modules import first_tensor, named_modules, parts_of
 from napari_segxai.models.introspection.operations import (
     ENLARGING,
     NO_DATA,
@@ -60,6 +60,8 @@ class Call:
     read
         Whether the output depends on that tensor by what reads it after the call; true where it does not depend on it at all. A stage of a transformer may return its tokens and, beside them, the map that
         is made of them and alone is read: what stands for its tokens then lies inside of it.
+    pyramid
+        Whether it returned maps of three resolutions or more, as an encoder does: a part of the network, and no block.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Call:
     convolution: bool = False
     attention: bool = False
     read: bool = True
+    pyramid: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
             handed_on=node is not None and node not in inside,
             convolution=_is_convolution(graph.nodes, inside, own, node),
             attention=any(graph.nodes[k].attends for k in inside),
+            pyramid=len(_sizes(out, graph.dims)) > 2,
         )
         if found is not None:
             graph.watch(found, call)
@@ -184,6 +188,13 @@ def trace_pass(module: nn.Module, run: Callable[[Tensor], Tensor], tensor: Tenso
             graph.nodes[node].names.remove(own)
     found = tuple(Call(**call) for call in calls)
     return Trace(found, tuple(graph.nodes), end, tuple(tensor.shape[2:]), out.shape[1])
+
+
+def _sizes(out: object, dims: int) -> set[tuple[int, ...]]:
+    """Return the sizes of the maps in what a module returned."""
+    if isinstance(out, Tensor):
+        return {tuple(out.shape[2:])} if out.is_floating_point() and out.ndim == dims + 2 else set()
+    return {size for _, part in parts_of(out) or () for size in _sizes(part, dims)}
 
 
 def _is_convolution(nodes: Sequence[Node], inside: range, own: int, out: int | None) -> bool:
@@ -307,6 +318,11 @@ class _Graph(DispatchMode):
             gates = self._is_gate(a, b, from_a), self._is_gate(b, a, from_b)
             if gates[0] != gates[1]:
                 node.main = tuple(sorted(set(from_b if gates[0] else from_a)))
+        elif op in ("add", "add_", "sub", "sub_") and len(tracked) == 2:
+            (a, from_a), (b, from_b) = tracked
+            shifts = self._is_shift(a, b), self._is_shift(b, a)
+            if shifts[0] != shifts[1]:
+                node.main = tuple(sorted(set(from_b if shifts[0] else from_a)))
         elif pools and not op.startswith("_adaptive") and len(args) > 1:
             sizes = args[1] if isinstance(args[1], Sequence) else [args[1]]
             strides = args[2] if len(args) > 2 and args[2] else sizes
@@ -352,6 +368,13 @@ class _Graph(DispatchMode):
                 return False
             k = node.main[0]
         return False
+
+    def _is_shift(self, summand: Tensor, other: Tensor) -> bool:
+        """Tell whether a summand is one value per channel, the same at all places of a map (a style, a global context)."""
+        if summand.ndim != other.ndim or other.ndim not in (3, self.dims + 2):
+            return False
+        places = slice(2, None) if other.ndim == self.dims + 2 else slice(1, 2)  # maps; tokens, channels last
+        return math.prod(summand.shape[places]) == 1 < math.prod(other.shape[places])
 
     def _is_gate(self, factor: Tensor, other: Tensor, source: Sequence[int]) -> bool:
         """Tell whether a factor weights the other one: it is spread over it, or comes from a squashing function."""

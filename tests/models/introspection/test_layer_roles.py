@@ -349,6 +349,68 @@ def test_several_heads_and_gates():
     assert model.find_layer("bottleneck").name == "b"
 
 
+class Features(nn.Module):
+    """An encoder that returns the maps of all its stages."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = conv(1, 4), conv(4, 8, 2), conv(8, 8, 2)
+
+    def forward(self, x):
+        one = self.one(x).relu()
+        two = self.two(one).relu()
+        return [one, two, self.three(two).relu()]
+
+
+class LongDecoder(nn.Module):
+    """Next to its decoder the encoder makes few calls, as beside a U-Net++."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Features()
+        double = lambda a, b: nn.Sequential(conv(a, b), nn.ReLU(), conv(b, b), nn.ReLU())
+        self.low, self.high, self.head = double(16, 8), double(12, 4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        one, two, three = self.encoder(x)
+        two = self.low(torch.cat([F.interpolate(three, scale_factor=2), two], 1))
+        return self.head(self.high(torch.cat([F.interpolate(two, scale_factor=2), one], 1)))
+
+
+def test_an_encoder_that_returns_all_its_maps_is_no_block():
+    model = loaded(LongDecoder())
+    assert model.roles.bottlenecks == ("encoder.three",)
+    assert [skip.source for skip in model.roles.skips] == ["encoder.two", "encoder.one"]
+    names = [layer.name for layer in model.outline]
+    assert names == ["encoder.one", "encoder.two", "encoder.three", "low", "high", "head"]
+
+
+class Styled(nn.Module):
+    """The way of Cellpose: the mean of the deepest map, of length one, shifts all places of the decoder's map alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = conv(1, 4), conv(4, 8), conv(8, 8)
+        self.style, self.up, self.head = nn.Linear(8, 8), conv(8, 8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        a = self.a(x).relu()
+        b = self.b(F.max_pool2d(a, 2)).relu()
+        c = self.c(F.max_pool2d(b, 2)).relu()
+        style = F.avg_pool2d(c, c.shape[-2:]).flatten(1)
+        style = self.style(style / (style**2).sum(1, keepdim=True) ** 0.5)
+        up = self.up(F.interpolate(c, scale_factor=2)) + b + style[:, :, None, None]
+        return self.head(F.interpolate(up.relu(), scale_factor=2)), style
+
+
+def test_a_style_is_beside_the_path():
+    model = loaded(Styled())
+    assert model.roles.bottlenecks == ("c",)
+    assert [skip.source for skip in model.roles.skips] == ["b"]
+    assert model.roles.notes == ()
+    assert stages(model)["up"] == "decoder"
+
+
 @pytest.mark.parametrize(
     "network", [nn.Sequential(nn.Conv2d(1, 2, 1)), nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))]
 )
