@@ -101,7 +101,7 @@ def _check_outputs(model: Network, tensor: Tensor, returned: Any, out: Tensor) -
     """Refuse an output that has not one channel per label, or has none for the background although the card begins otherwise."""
     outputs, labels = out.shape[1] if out.ndim > 1 else 0, len(model.labels)
     short = model.card.activation == "sigmoid" and outputs == labels - 1
-    if out.ndim != model.card.spatial_dims + 2 or not (outputs == labels or short):
+    if out.ndim != model.card.spatial_dims + 2 or len(out) != 1 or not (outputs == labels or short):
         hint = _queries(model, returned, out) or _what_then(model, out, tuple(tensor.shape[2:]))
         raise UserError(
             f"{model.name} returns shape {tuple(out.shape)} for an input of shape {tuple(tensor.shape)}, but "
@@ -241,6 +241,13 @@ def _what_then(model: Network, out: Tensor, grid: tuple[int, ...]) -> str:
         return f"; its cells lie in a row, labels last, so let it return `out.movedim(-1, 1).unflatten(2, {grid})`"
     if len(shape) == 3 and shape[1] in counts and shape[2] == math.prod(grid):
         return f"; its cells lie in a row, so let it return `out.unflatten(2, {grid})`"
+    if len(shape) == dims + 2 and whole(shape[2:]) and shape[0] != 1:
+        return f"; it returns {shape[0]} maps for one image, as a network does that finds objects: wrap it in a module that joins them to one map per label"
+    if len(shape) == dims + 2 and whole(shape[2:]):
+        return (
+            f"; name each of its {shape[1]} outputs in the card, or wrap it in a module that returns those alone "
+            "that are labels"
+        )
     return ""
 
 

@@ -109,10 +109,11 @@ def follow(out: Any, place: Place) -> Any:
 
 
 def fits(tensor: Tensor, card: ModelCard, grid: tuple[int, ...]) -> bool:
-    """Tell whether an output has a channel per label (of sigmoid networks: but the first) and covers the grid."""
+    """Tell whether an output of one image has a channel per label (of sigmoid networks: but the first) and covers the grid."""
     outputs, labels = tensor.shape[1] if tensor.ndim > 1 else 0, len(card.labels)
     return (
         tensor.ndim == card.spatial_dims + 2
+        and len(tensor) == 1
         and (outputs == labels or (card.activation == "sigmoid" and outputs == labels - 1))
         and all(covers(n, m) for n, m in zip(grid, tensor.shape[2:], strict=True))
     )

@@ -66,6 +66,17 @@ def raiser(error: Exception):
             {},
             ["(1, 8, 16, 16)", "classes and masks of 8 queries"],
         ),
+        (  # as Mask R-CNN: a mask of every object, of which there may be none
+            Fixed(lambda x: [{"boxes": x[0, 0, :7, :4], "masks": x.expand(7, -1, -1, -1)}]),
+            {"activation": "sigmoid"},
+            ["(7, 1, 64, 64)", "7 maps for one image"],
+        ),
+        (
+            Fixed(lambda x: [{"masks": x.expand(7, -1, -1, -1)[:0]}]),
+            {"activation": "sigmoid"},
+            ["0 maps for one image"],
+        ),
+        (Fixed(lambda x: x.expand(-1, 3, -1, -1)), {}, ["name each of its 3 outputs in the card"]),
         (  # as HoVer-Net: maps of several kinds, without the edges
             Fixed(
                 lambda x: {"nuclei": x[:, :, 4:-4, 4:-4], "kinds": x[:, :, 4:-4, 4:-4].expand(-1, 2, -1, -1)}

@@ -108,6 +108,8 @@ class ModelStore(QObject):
         Emitted when a model came, went or was replaced.
     changed
         Emitted with an entry that has been loaded, or could not be.
+    chosen
+        What a user chose last, in any dock: with it the next dock begins.
     """
 
     listed = Signal()
@@ -117,6 +119,7 @@ class ModelStore(QObject):
     def __init__(self, parent: QObject | None = None):
         super().__init__(parent)
         self.entries = [Entry(name, read_card(path / folder.CARD)) for name, path in builtin.names().items()]
+        self.chosen: Entry | None = None
         self._loading: dict[Entry, worker.WorkerTask] = {}
         self._news.connect(self.refresh_registered)
         self.refresh_registered()

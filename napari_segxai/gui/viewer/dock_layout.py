@@ -155,6 +155,7 @@ def take_room(panel: QWidget) -> None:
         _lent.setdefault(window, (window.corner(Qt.Corner.BottomLeftCorner), []))[1].append(id(dock))
         # Layer list and controls need 500 pixels; what is below them would get too little of 800.
         window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+        _share_place(window, dock)
         when_gone(dock, partial(_give_back_corner, ref(window), id(dock)))
         # The dock may have pushed the window beyond a small screen before the corner was given to the layer list.
         lowest = window.screen().availableGeometry().height()
@@ -164,6 +165,22 @@ def take_room(panel: QWidget) -> None:
         window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
         window.layout().activate()
         QTimer.singleShot(0, partial(_fit_view, ref(panel)))
+
+
+def _share_place(window: QMainWindow, dock: QDockWidget) -> None:
+    """Make tabs of two wide docks that beside each other would push the window beyond the screen."""
+    area, widest = window.dockWidgetArea(dock), window.screen().availableGeometry().width()
+    beside = [
+        other
+        for other in window.findChildren(QDockWidget)
+        if id(other) in _lent[window][1] and other is not dock and window.dockWidgetArea(other) == area
+        if other.isVisible() and not other.isFloating() and not dock.isFloating()
+    ]
+    if beside and max(window.width(), window.minimumSizeHint().width()) > widest:
+        window.tabifyDockWidget(beside[-1], dock)
+        dock.raise_()
+        window.layout().activate()
+        window.resize(widest, window.height())
 
 
 def _fit_view(panel: ref[QWidget]) -> None:

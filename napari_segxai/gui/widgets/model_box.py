@@ -47,8 +47,8 @@ FILES = "Weights that a training has saved (.pth, .ckpt, .safetensors), or a Tor
 class ModelBox(QWidget):
     """The list of models with a button to load one, a line of facts, and what does not fit.
 
-    The list is the same in all docks; what is chosen is not. Until somebody chooses, a model that takes the image is
-    chosen; afterwards only the user chooses, and what does not fit is said.
+    The list is the same in all docks; what is chosen is not. A new dock begins with what was chosen last in another. Until somebody
+    chooses here, a model that takes the image is chosen; afterwards only the user chooses, and what does not fit is said.
 
     Attributes
     ----------
@@ -83,12 +83,13 @@ class ModelBox(QWidget):
         layout.addWidget(self.combo)
         layout.addLayout(row)
         layout.addWidget(self.note)
-        self._entry: Entry | None = None
+        self._entry: Entry | None = self.store.chosen
         self._by_user = False
         self.dialog: LoadDialog | None = None  # that asks what a model's files do not say
         self._refused = ""  # why what was to be loaded is not in the list
         self._read: Callable[[int], Image] | None = None
         self._fill()
+        self._tell()
         self.combo.currentIndexChanged.connect(lambda _: self._on_chosen())
         self.combo.activated.connect(lambda _: self._on_again())
         self.store.listed.connect(self._fill)
@@ -156,7 +157,7 @@ class ModelBox(QWidget):
         """Choose an entry here, which is added to the list of all docks, and load it."""
         self.store.add(entry)
         self.combo.setCurrentIndex(self.entries.index(entry))
-        self._by_user, self._refused = True, ""
+        self._by_user, self._refused, self.store.chosen = True, "", entry
         self._tell()
         self.changed.emit()  # also where it was chosen before: it may have been loaded in vain
         self.ensure_loaded()
@@ -215,8 +216,8 @@ class ModelBox(QWidget):
         self.changed.emit()
 
     def _on_again(self) -> None:
-        """The user opened the list and took the entry that was chosen already: that counts as a choice, too."""
-        self._by_user, self._refused = True, ""
+        """The user opened the list and took an entry, which may be the one that was chosen already: a choice, too."""
+        self._by_user, self._refused, self.store.chosen = True, "", self._entry
         self._tell()
         self.ensure_loaded()
 

@@ -29,6 +29,20 @@ def test_a_wide_dock_keeps_to_the_screen(viewer, wait):
         wait(lambda: window.corner(Qt.Corner.BottomLeftCorner) == before)
 
 
+def test_two_wide_docks_keep_to_the_screen(viewer, wait):
+    window = viewer.window._qt_window
+    screen = window.screen().availableGeometry()
+    window.resize(screen.width(), screen.height())
+    (one, _), (two, panel) = (
+        viewer.window.add_plugin_dock_widget("napari-segxai", name) for name in DOCKS[:2]
+    )
+    wait(
+        lambda: window.tabifiedDockWidgets(two) == [one] or window.minimumSizeHint().width() <= screen.width()
+    )
+    wait(lambda: window.width() <= screen.width())
+    assert not panel.visibleRegion().isEmpty()  # the new one is in front
+
+
 def test_the_corner_is_given_back_with_the_last_dock(viewer, wait):
     window = viewer.window._qt_window
     corner = lambda: window.corner(Qt.Corner.BottomLeftCorner)

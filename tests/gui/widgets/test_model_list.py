@@ -123,6 +123,13 @@ def test_all_docks_have_one_list(viewer, open_panel, wait, model_folder, monkeyp
     assert name_of(first) == "Own"
     assert name_of(second) != "Own"  # offered, not chosen
     own = first.model_box.entry
+    _, third = viewer.window.add_plugin_dock_widget("napari-segxai", "Sweep parameters")
+    assert name_of(third) == "Own"  # one that is opened now begins with it
+    assert third.model_box.facts.text() == first.model_box.facts.text()
+    viewer.add_image(np.zeros((20, 30, 3), np.uint8), name="photograph", rgb=True)
+    third.image_box.setCurrentText("photograph")
+    wait(lambda: name_of(third) != "Own")  # which it does not take; nobody has chosen here
+    assert name_of(first) == "Own"
     assert second.model_box.entries[-1] is own
     second.model_box.combo.setCurrentIndex(second.model_box.combo.count() - 1)
     wait(lambda: second.run_bar.run.isEnabled())
