@@ -132,9 +132,10 @@ def covers(cells: int, out: int) -> bool:
 
 
 def _likeness(tensor: Tensor, card: ModelCard, grid: tuple[int, ...]) -> tuple[bool, bool]:
-    """Tell whether the last axes of an output cover the grid, and whether it has a map for each label."""
-    over = tensor.ndim > len(grid) and all(map(covers, grid, tensor.shape[-len(grid) :]))
-    return over, tensor.ndim == len(grid) + 2 and tensor.shape[1] == len(card.labels)
+    """Tell whether the last axes of an output, behind two others, cover the grid, and whether it has a map for each label."""
+    ndim = len(grid) + 2
+    over = tensor.ndim >= ndim and all(map(covers, grid, tensor.shape[2 - ndim :]))
+    return over, tensor.ndim == ndim and tensor.shape[1] == len(card.labels)
 
 
 def _tensors(value: Any, place: Place) -> Iterator[tuple[Place, Tensor]]:

@@ -330,13 +330,14 @@ def test_a_miss_is_one_also_where_cells_of_the_network_lie_half_in_the_object(im
             "name": "levels",
             "labels": ["background", "A", "B"],
             "spatial_dims": 2,
-            "grid": {"size": [10, 12]},
+            "grid": {"size": [26, 30]},
         },
     )
     drawn = coarse.predict(image) == 1
     near = np.zeros_like(truth)
     near[3:13, 3:13] = 1
     miss = next(one for one in sx.error_components(coarse, image, "A", near, error="false-negative"))
+    assert drawn.any()
     assert not drawn[miss.mask].any()
     target = sx.Target("A", error="false-negative", truth=near)
     found = sx.explain(coarse, image, target, "vanilla-gradient", device="cpu")

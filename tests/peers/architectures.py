@@ -255,6 +255,32 @@ class LinkNet(nn.Module):
         return self.final(y)
 
 
+class Cellpose(nn.Module):
+    """The shape of Cellpose (Stringer et al. 2021): the mean of the deepest map, a style, shifts what the decoder makes."""
+
+    def __init__(self, width: int = 8):
+        super().__init__()
+        normed = lambda a, b: nn.Sequential(nn.BatchNorm2d(a), nn.ReLU(), nn.Conv2d(a, b, 3, padding=1))
+        self.down0, self.down1, self.down2 = (
+            normed(2, width),
+            normed(width, 2 * width),
+            normed(2 * width, 4 * width),
+        )
+        self.style = nn.Linear(4 * width, 2 * width)
+        self.up1, self.up0 = normed(4 * width, 2 * width), normed(2 * width, width)
+        self.output = normed(width, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pool, larger = nn.functional.max_pool2d, nn.functional.interpolate
+        a = self.down0(x)
+        b = self.down1(pool(a, 2))
+        c = self.down2(pool(b, 2))
+        style = nn.functional.avg_pool2d(c, c.shape[-2:]).flatten(1)
+        style = style / (style**2).sum(1, keepdim=True) ** 0.5
+        y = self.up1(larger(c, scale_factor=2)) + b + self.style(style)[:, :, None, None]
+        return self.output(self.up0(larger(y, scale_factor=2)) + a), style
+
+
 class AsWideAsLabels(nn.Module):
     """A U-Net whose last decoder block has as many channels as there are labels."""
 
@@ -335,6 +361,7 @@ ARCHITECTURES = {
     "SMP Unet, EfficientNet": Architecture(_smp("Unet", "efficientnet-b0"), (3, 64, 64)),
     "SMP Unet, MobileNetV2": Architecture(_smp("Unet", "mobilenet_v2"), (3, 64, 64)),
     "SMP UnetPlusPlus": Architecture(_smp("UnetPlusPlus"), (3, 64, 64)),
+    "SMP UnetPlusPlus, timm": Architecture(_smp("UnetPlusPlus", "tu-resnet18"), (3, 64, 64)),
     "SMP Linknet": Architecture(_smp("Linknet"), (3, 64, 64)),
     "SMP FPN": Architecture(_smp("FPN"), (3, 64, 64)),
     "SMP MAnet": Architecture(_smp("MAnet"), (3, 64, 64)),
@@ -404,6 +431,7 @@ ARCHITECTURES = {
     "MeshNet": Architecture(MeshNet, (1, 24, 24, 24)),
     "ESPNet-like": Architecture(ESPNet, (3, 64, 64)),
     "LinkNet": Architecture(LinkNet, (3, 64, 64)),
+    "Cellpose-like": Architecture(Cellpose, (2, 64, 64)),
     "U-Net as wide as its labels": Architecture(AsWideAsLabels, (1, 64, 64)),
     "same width throughout": Architecture(SameWidthThroughout, (1, 64, 64)),
 }

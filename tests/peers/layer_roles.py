@@ -64,6 +64,7 @@ CHECKED = {
     "SMP Unet, EfficientNet": Checked(("encoder._blocks.15",), "decoder", 4),
     "SMP Unet, MobileNetV2": Checked(("encoder.features.17",), "decoder", 4),
     "SMP UnetPlusPlus": Checked(("encoder.layer4",), "decoder.blocks.x_0_4", 9),
+    "SMP UnetPlusPlus, timm": Checked(("encoder.model.layer4",), "decoder.blocks.x_0_4", 9),
     "SMP Linknet": Checked(("encoder.layer4",), "decoder.blocks.4", 4),
     "SMP FPN": Checked(
         ("decoder.seg_blocks.0.block.0.block",),
@@ -120,6 +121,12 @@ CHECKED = {
     "MeshNet": Checked((), "26", 0),
     "ESPNet-like": Checked(("level3b",), "conv", 2),
     "LinkNet": Checked(("encoder.2",), "decoder.2", 3, "the sum with the last skip connection has no module"),
+    "Cellpose-like": Checked(
+        ("down2",),
+        "output.1",
+        2,
+        "the style, the mean of the deepest map, shifts all places alike: beside the path",
+    ),
     "U-Net as wide as its labels": Checked(("net.bottleneck",), "net.dec1", 2),
     "same width throughout": Checked(("b",), "d1", 0),
 }

@@ -138,7 +138,11 @@ def shortened(word: str, most: int) -> str:
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run was asked, in words, the most telling first; parameters are those of one method."""
     target, method = record["target"], record["method"]
-    facts = {"method": method, "label": target["label"], "region": region_words(target["region"])}
+    error, against, band = target.get("error"), target.get("against"), target.get("boundary")
+    where = region_words(target["region"]) if error is None else f"{error} {target['component']}"
+    facts = {"method": method, "label": target["label"], "region": where}
+    facts["against"] = "no contrast" if against is None else f"rather than {against}"
+    facts["boundary"] = "no border" if band is None else f"border {band[0]:g} to {band[1]:g}"
     if frame := frame_words(record["image"].get("at", {})):
         facts["frame"] = frame
     try:

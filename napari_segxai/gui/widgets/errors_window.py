@@ -114,6 +114,7 @@ class ErrorsWindow(QWidget):
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setToolTip("Click an error: it is shown in the viewer and becomes the region.")
         layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
         if truth_box is None:
             top = QFormLayout()
             top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

@@ -111,6 +111,12 @@ def record(**changes) -> dict:
         ({"seed": 3}, "seg-grad-cam · seed 3"),
         ({"slice": 4}, "seg-grad-cam · slice 4"),
         ({"target": {"region": {"kind": "image"}}}, "seg-grad-cam · whole image"),
+        (
+            {"target": {"region": {"kind": "drawn", "pixels": 8}, "error": "false-negative", "component": 2}},
+            "seg-grad-cam · false-negative 2",
+        ),
+        ({"target": {"against": "spleen"}}, "seg-grad-cam · rather than spleen"),
+        ({"target": {"boundary": [-2.0, 2.0]}}, "seg-grad-cam · border -2 to 2"),
         ({"target": {"score": "probability"}}, "seg-grad-cam · probability"),
         ({"parameters": {"intermediates": 2}, "seed": 1}, "seg-grad-cam · intermediates 2 · seed 1"),
         ({"image": {"name": "thorax"}}, "seg-grad-cam · thorax"),

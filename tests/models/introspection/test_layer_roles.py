@@ -357,9 +357,9 @@ class Features(nn.Module):
         self.one, self.two, self.three = conv(1, 4), conv(4, 8, 2), conv(8, 8, 2)
 
     def forward(self, x):
-        one = self.one(x).relu()
-        two = self.two(one).relu()
-        return [one, two, self.three(two).relu()]
+        one = self.one(x)
+        two = self.two(one.relu())
+        return [one, two, self.three(two.relu())]
 
 
 class LongDecoder(nn.Module):
@@ -399,8 +399,8 @@ class Styled(nn.Module):
         c = self.c(F.max_pool2d(b, 2)).relu()
         style = F.avg_pool2d(c, c.shape[-2:]).flatten(1)
         style = self.style(style / (style**2).sum(1, keepdim=True) ** 0.5)
-        up = self.up(F.interpolate(c, scale_factor=2)) + b + style[:, :, None, None]
-        return self.head(F.interpolate(up.relu(), scale_factor=2)), style
+        up = self.up(F.interpolate(c, scale_factor=2) + b + style[:, :, None, None])
+        return self.head(F.interpolate(up, scale_factor=2)), style
 
 
 def test_a_style_is_beside_the_path():
