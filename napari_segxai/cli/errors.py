@@ -59,10 +59,10 @@ def errors(
         keys = ("error", "number", "pixels", "size", "center")
         print(json.dumps([{key: getattr(one, key) for key in keys} for one in shown], indent=2))
         return
-    power = "²" if len(volume.spatial_shape) == 2 else "³"
+    power, cells = ("²", "pixels") if len(volume.spatial_shape) == 2 else ("³", "voxels")
     for one in shown:
         print(
-            f"{one.error}:{one.number:<5d} {one.size:12.4g} {volume.units}{power}  {one.pixels:8d} pixels  at {', '.join(map(str, one.center))}"
+            f"{one.error}:{one.number:<5d} {one.size:12.4g} {volume.units}{power}  {one.pixels:8d} {cells}  at {', '.join(map(str, one.center))}"
         )
     for note in found.notes:
         print(f"note: {note}")
