@@ -112,6 +112,7 @@ class ErrorsWindow(QWidget):
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setToolTip("Click an error: it is shown in the viewer and becomes the region.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
