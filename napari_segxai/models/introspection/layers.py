@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.introspection.call_names import module_of
 from napari_segxai.models.introspection.image_path import LARGE_BLOCK
-from napari_segxai.models.introspection.layout import infer_layout
+from napari_segxai.models.introspection.layout import infer_layout, is_even
 from napari_segxai.models.introspection.roles import Roles, Stage, find_roles
 from napari_segxai.models.introspection.trace import Call, Trace
 
@@ -76,12 +76,16 @@ def list_layers(trace: Trace, strides: Mapping[str, int]) -> tuple[tuple[Network
         Cells of the grid per token, by pattern of layer names, as the model card declares them.
     """
     found: dict[int, tuple[int, ...]] = {}
+    maps = {node.shape[2:] for node in trace.nodes if node.cells is not None}
     for k, call in enumerate(trace.calls):
         pairs = call.node is not None and trace.nodes[call.node].pairs
         stride = token_stride(call.name, strides)
         if call.shape is None or pairs:
             continue
         layout = infer_layout(call.shape, trace.grid, stride)
+        if layout is not None and layout.kind == "maps" and not is_even(layout.cells, trace.grid):
+            # tokens with an axis more, (1, prompts, tokens, channels), have such shapes too: something has to make maps of this size
+            layout = layout if layout.cells in maps else None
         if layout is not None:
             channels = call.shape[1] if layout.kind == "maps" else call.shape[-1]
             found[k] = (channels, *layout.cells)

@@ -87,7 +87,7 @@ def infer_layout(shape: Sequence[int], grid: Sequence[int], stride: int | None =
         if shape[0] != 1:  # windows or frames folded into the batch: the place of a value cannot be told
             return None
         first, last = tuple(shape[2:]), tuple(shape[1:-1])
-        channels_last = not _divides(first, grid) and _divides(last, grid)
+        channels_last = not is_even(first, grid) and is_even(last, grid)
         return Layout("last", last) if channels_last else Layout("maps", first)
     if len(shape) != 3:
         return None
@@ -104,7 +104,7 @@ def infer_layout(shape: Sequence[int], grid: Sequence[int], stride: int | None =
     return None
 
 
-def _divides(cells: Sequence[int], grid: Sequence[int]) -> bool:
+def is_even(cells: Sequence[int], grid: Sequence[int]) -> bool:
     """Tell whether `cells` is the grid in equal strides on every axis."""
     strides = {max(1, round(n / m)) if m else 0 for m, n in zip(cells, grid, strict=True)}
     return any(all(m in (n // s, -(-n // s)) for m, n in zip(cells, grid, strict=True)) for s in strides if s)

@@ -129,6 +129,7 @@ def test_all_docks_have_one_list(viewer, open_panel, wait, model_folder, monkeyp
     viewer.add_image(np.zeros((20, 30, 3), np.uint8), name="photograph", rgb=True)
     third.image_box.setCurrentText("photograph")
     wait(lambda: name_of(third) != "Own")  # which it does not take; nobody has chosen here
+    viewer.layers.remove("photograph")
     assert name_of(first) == "Own"
     assert second.model_box.entries[-1] is own
     second.model_box.combo.setCurrentIndex(second.model_box.combo.count() - 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.networks import card
 from helpers.odd_networks.transformers import Transformer
+from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.models.introspection.layout import Layout, infer_layout
@@ -91,3 +92,24 @@ def test_tokens_without_a_place_are_refused_until_their_stride_is_declared():
         model.find_layer("tail")
     declared = sx.load_model(Transformer(extra=3), card=card(grid={"size": [32, 24]}, tokens={"t*": 4}))
     assert declared.find_layer("tail").shape == (8, 8, 6)
+
+
+class Prompts(nn.Module):
+    """Tokens with an axis more, (N, prompts, tokens, channels), as in SAM's decoder: 64 tokens of 32 channels look like a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 32, 8, stride=8), nn.LayerNorm(32)
+        self.up = nn.ConvTranspose2d(32, 2, 8, stride=8)
+
+    def forward(self, x):
+        tokens = self.norm(self.stem(x).flatten(2).mT.unsqueeze(1))
+        return self.up(tokens.squeeze(1).mT.unflatten(2, (8, 8)))
+
+
+def test_tokens_of_prompts_are_no_map():
+    model = sx.load_model(Prompts(), card=card(grid={"size": [64, 64]}))
+    assert [layer.name for layer in model.network_layers()] == ["stem", "up"]
+    assert model.find_layer("bottleneck").shape == (32, 8, 8)
+    with pytest.raises(sx.UserError, match=r"'norm' returns shape \(1, 1, 64, 32\).*cannot be told"):
+        model.find_layer("norm")
