@@ -56,6 +56,7 @@ from peer_methods import (
 )
 from peers import Compared
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
@@ -119,10 +120,15 @@ class Counted:
 
 @contextlib.contextmanager
 def counted(module: nn.Module, image: Tensor) -> Generator[Counted]:
-    """Count what goes through a network, in images of the size of `image`."""
+    """Count what goes through a network, and copies of it, in images of the size of `image`.
+
+    No hook is set on the network itself, by which it would be another one for us.
+    """
     passes = Counted()
 
-    def forward(_module: nn.Module, args: tuple, out: Tensor) -> None:
+    def forward(one: nn.Module, args: tuple, out: Tensor) -> None:
+        if type(one) is not type(module):
+            return
         images = args[0].numel() / image.numel()
         passes.forward += images
         back = out.requires_grad
@@ -130,7 +136,7 @@ def counted(module: nn.Module, image: Tensor) -> Generator[Counted]:
         if back:
             out.register_hook(lambda _: setattr(passes, "backward", passes.backward + images))
 
-    handle = module.register_forward_hook(forward)
+    handle = register_module_forward_hook(forward)
     try:
         yield passes
     finally:
@@ -274,6 +280,8 @@ def photo_rows(much: Amounts) -> Iterator[Row]:
 
 
 def rows_of(case: Compared, much: Amounts) -> Iterator[Row]:
+    # Once for a network it is looked whether gradients arrive.
+    sx.explain(case.model, case.image, case.label, "vanilla-gradient", device="cpu")
     batch = much.batch or best_batch(case)
     of, stride = f"batches of {batch}", much.window // 2
     yield Row(
