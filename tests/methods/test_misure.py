@@ -280,12 +280,13 @@ def test_the_dice_term_equals_equation_1_written_out(labels, region):
 
 @pytest.mark.parametrize(("small", "grid"), [((5, 7), (11, 14)), ((3, 4, 5), (6, 8, 11))])
 def test_enlarging_equals_interpolation(small, grid):
-    from napari_segxai.methods.perturbation.misure_descent import _Enlarge
+    from napari_segxai.engine.masking.enlargement import LinearEnlargement
 
     mask = torch.rand(1, 1, *small)
     mode = "bilinear" if len(grid) == 2 else "trilinear"
     expected = nn.functional.interpolate(mask, grid, mode=mode, align_corners=False)
-    np.testing.assert_allclose(_Enlarge(mask, grid)(mask), expected, atol=1e-6)
+    enlarge = LinearEnlargement(mask.shape[2:], grid, mask.device)
+    np.testing.assert_allclose(enlarge(mask), expected, atol=1e-6)
 
 
 def test_rounding_of_an_even_ground_is_not_visible():

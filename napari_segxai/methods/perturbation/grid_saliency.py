@@ -25,13 +25,13 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.masking.baselines import HELP, Baseline
+from napari_segxai.engine.masking.enlargement import LinearEnlargement
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import Momentum
 from napari_segxai.engine.question import Question
@@ -136,10 +136,7 @@ def _one(
     coarse = torch.full((1, 1, *shape), start, device=question.device)
     wanted = question.model.probability(question.logits, question.label).clone()
     share, rest = request.flatten() / request.sum(), 1 - request
-    mode = "bilinear" if len(shape) == 2 else "trilinear"
-
-    def spread(values: Tensor) -> Tensor:
-        return F.interpolate(values, question.grid, mode=mode, align_corners=False)
+    spread = LinearEnlargement(shape, question.grid, question.device)
 
     def masked_input(values: Tensor) -> Tensor:
         mask = spread(values)  # what is asked about is always shown
