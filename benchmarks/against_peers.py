@@ -240,11 +240,12 @@ class Row:
         )
         if ratio >= GOAL:
             return row, ""
-        passes, around = network.seconds(own), quick - network.seconds(own)
+        around = [quick - network.seconds(own), slow - theirs.seconds(other)]
+        beside = [f"{one:.3f} s" if one > 0 else "less than varies" for one in around]
         return row, (
-            f"- {name}, against {self.against} ({ratio:.2f}): bare passes of our network are {alone:.2f} times as fast as theirs, and "
-            f"that is all that it can save of as many; ours runs {own} where theirs runs {other}, which take {passes:.3f} s bare, and "
-            f"{max(around, 0):.3f} s around them (theirs {max(slow - theirs.seconds(other), 0):.3f} s)."
+            f"- {name}, against {self.against} ({ratio:.2f}): bare passes of our network are {alone:.2f} times as fast as theirs. Ours runs "
+            f"{own}, which take {network.seconds(own):.3f} s bare, and {beside[0]} around them; theirs {other}, "
+            f"{theirs.seconds(other):.3f} s, and {beside[1]}."
         )
 
 
