@@ -158,10 +158,7 @@ def take_room(panel: QWidget) -> None:
         _share_place(window, dock)
         when_gone(dock, partial(_give_back_corner, ref(window), id(dock)))
         # The dock may have pushed the window beyond a small screen before the corner was given to the layer list.
-        lowest = window.screen().availableGeometry().height()
-        if window.height() > lowest:
-            window.layout().activate()
-            window.resize(window.width(), lowest)
+        _keep_to_screen(window)
         window.resizeDocks([dock], [HEIGHT], Qt.Orientation.Vertical)
         window.layout().activate()
         QTimer.singleShot(0, partial(_fit_view, ref(panel)))
@@ -183,10 +180,22 @@ def _share_place(window: QMainWindow, dock: QDockWidget) -> None:
         window.resize(widest, window.height())
 
 
+def _keep_to_screen(window: QMainWindow) -> None:
+    """Make a window no higher than its screen."""
+    lowest = window.screen().availableGeometry().height()
+    if window.height() > lowest:
+        window.layout().activate()
+        window.resize(window.width(), lowest)
+
+
 def _fit_view(panel: ref[QWidget]) -> None:
     """Show the whole image in the smaller canvas."""
     with suppress(RuntimeError):  # the dock or the window may be gone
-        if (alive := panel()) is not None and alive.viewer.layers:
+        if (alive := panel()) is None:
+            return
+        if isinstance(window := alive.window(), QMainWindow):
+            _keep_to_screen(window)  # tabs of two docks take some room, too
+        if alive.viewer.layers:
             alive.viewer.reset_view()
 
 

@@ -37,7 +37,7 @@ def test_two_wide_docks_keep_to_the_screen(viewer, wait):
     wait(
         lambda: window.tabifiedDockWidgets(two) == [one] or window.minimumSizeHint().width() <= screen.width()
     )
-    wait(lambda: window.width() <= screen.width())
+    wait(lambda: window.width() <= screen.width() and window.height() <= screen.height())
     wait(lambda: window.rect().contains(two.geometry()))  # Qt puts what lies behind beyond the window
 
 
