@@ -25,7 +25,7 @@ from napari_segxai.core.progress import Passes, Step, Steps, relay
 from napari_segxai.core.target import Target
 from napari_segxai.engine.entries import CaseEntry, Held
 from napari_segxai.engine.others import by_chance, inputs_of, others_of
-from napari_segxai.engine.primitives.whole_activations import whole_activations
+from napari_segxai.engine.primitives.whole_activations import Take, each_block, whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
 from napari_segxai.models.introspection.layers import NetworkLayer
@@ -134,6 +134,10 @@ class CaseView:
     def activations(self, names: Sequence[str]) -> list[Tensor]:
         """Return what network layers make of the case: (1, channels, *cells) each, from one forward pass; see `whole_activations`."""
         return whole_activations(self.question, names)
+
+    def each_block(self, names: Sequence[str], take: Take, *, whole: bool = False) -> None:
+        """Hand what network layers make of the case, finite values, to `take`: as many channels at a time as may be held; see `whole_activations`."""
+        each_block(self.question, names, take, finite=True, whole=whole)
 
 
 @dataclass(frozen=True, eq=False)

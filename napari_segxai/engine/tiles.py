@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core.errors import UserError
@@ -44,10 +46,17 @@ class Tiles:
         The windows; None without.
     views
         The looks at them in the order of their tiles.
+    of
+        Of which looks these are some; of themselves by default.
     """
 
     tiling: Tiling | None = None
     views: tuple[View, ...] = ()
+    of: Tiles | None = None
+
+    def alone(self, view: View) -> Tiles:
+        """Return one look of these by itself, whose places still share what they count with the others."""
+        return Tiles(self.tiling, (view,), self)
 
     def join(self, values: Sequence[Tensor]) -> Tensor:
         """Put the values of all views, (1, channels, *cells) each, one after the other: (1, channels, *cells)."""
@@ -62,11 +71,48 @@ class Tiles:
         return values if self.tiling is None else self.join(values.split(1))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Return the mean over the whole layer, also where no window was looked at: (1, channels, *cells) -> (1, channels)."""
+        """Return the mean of what adds up over the whole layer, also where no window was looked at: (1, channels, *cells) -> (1, channels).
+
+        Contributions, such as gradients, add up where windows overlap; of activations see `shares`.
+        """
+        whole = values.flatten(2).sum(2, dtype=torch.float64)
+        cells = math.prod(values.shape[2:])
+        if self.tiling is not None:
+            cells *= math.prod(self.tiling.padded) / len(self.views) / self.tiling.rule.cells
+        return (whole / cells).to(values.dtype)
+
+    def shares(self, values: Tensor) -> Tensor:
+        """Return for how much each cell counts in a sum of activations in which no place counts twice, however many windows hold it.
+
+        Parameters
+        ----------
+        values
+            (1, channels, *cells).
+
+        Returns
+        -------
+        Tensor
+            (*cells), 1 without windows; the shares of all looks add up to 1 at every place.
+        """
+        cells = values.shape[2:]
         if self.tiling is None:
-            return values.flatten(2).mean(2)
-        seen = math.prod(values.shape[2:]) / len(self.views) / self.tiling.rule.cells
-        return values.flatten(2).sum(2) / (seen * math.prod(self.tiling.padded))
+            return values.new_ones(cells)
+        size = (cells[0] // len(self.views), *cells[1:])
+        importance, total = self.tiling.importance, (self.of or self)._total
+        out = []
+        for view in self.views:
+            share = (importance / total[self.tiling.place(view.corner)])[None, None].flip(view.axes)
+            out.append(F.interpolate(share, size, mode="area")[0, 0])
+        return torch.cat(out).to(values)
+
+    @cached_property
+    def _total(self) -> Tensor:
+        """The weights of all looks, added up: (*padded)."""
+        assert self.tiling is not None
+        out = torch.zeros(self.tiling.padded)
+        for view in self.views:
+            out[self.tiling.place(view.corner)] += self.tiling.importance
+        return out
 
     def take(self, values: Tensor, cells: tuple[int, ...]) -> Tensor:
         """Bring values on the grid to where a layer's cells lie: (*grid) -> (*cells)."""
@@ -272,6 +318,10 @@ def _slope(question: Question, score: Callable[[Tensor], Tensor] | None) -> Weig
     return Weights(slope[(0, slice(None), *box)].clone(), low)  # an organ is a small part of a volume
 
 
+class TooMuch(UserError):
+    """More values of network layers than may be held."""
+
+
 def check_memory(numbers: int, of: str, instead: str = "a smaller region") -> None:
     """Refuse to keep more values of network layers than fit into memory.
 
@@ -284,12 +334,12 @@ def check_memory(numbers: int, of: str, instead: str = "a smaller region") -> No
 
     Raises
     ------
-    UserError
+    TooMuch
         Saying how much memory it would take.
     """
     wanted = 4 * numbers
     if wanted > MOST_BYTES:
-        raise UserError(
+        raise TooMuch(
             f"the values of these network layers {of} take {wanted / 1e9:.1f} GB, more than "
             f"{MOST_BYTES / 1e9:.0f} GB; choose a deeper network layer, or {instead}."
         )

@@ -9,6 +9,7 @@ from napari_segxai.analyses.concepts.result import SurveyMap
 from napari_segxai.analyses.concepts.run import map_of, question_of
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Passes, Steps, relay
+from napari_segxai.engine.case_layers import units_of
 from napari_segxai.engine.cases import CaseMap, CaseView
 from napari_segxai.engine.execution.modes import in_usual_modes
 from napari_segxai.models.inference.memory import guarded
@@ -46,8 +47,7 @@ def unit_steps(plan: SurveyPlan, layer: str, unit: int, *, most: int = MOST) -> 
     kept: list[tuple[float, CaseMap]] = []
 
     def visit(view: CaseView) -> None:
-        (values,) = view.activations([layer])
-        own = values[0, unit].cpu()
+        own = units_of(view, {layer: [unit]})[layer, unit]
         name, of = f"unit {unit} of {layer}", {"layer": layer, "unit": unit}
         kept.append((float(own.max()), CaseMap(view.id, name, own, view.placement, of)))
         kept.sort(key=lambda one: -one[0])  # stable: of equals the first

@@ -20,16 +20,6 @@ def cancels(sums: Tensor, sizes: Tensor) -> bool:
     return float(sums.abs().max()) < CANCELS * float(sizes.mean())
 
 
-def pooled_noise(layers: Sequence[str], weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[str]:
-    """Return what should be said where mean gradients, (channels,) per layer, are noise: a sentence or none."""
-    noise = [
-        layer
-        for layer, one, gradient in zip(layers, weights, gradients, strict=True)
-        if cancels(one, gradient.abs())
-    ]
-    return noise_of_pooled(noise, len(layers))
-
-
 def noise_of_pooled(noise: Sequence[str], layers: int) -> list[str]:
     """Return what is said of those of so many layers whose mean gradients are noise: a sentence or none."""
     if not noise:

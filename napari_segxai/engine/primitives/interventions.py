@@ -13,12 +13,12 @@ from torch import Tensor
 
 from napari_segxai.core.progress import Steps, relay
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import activations
+from napari_segxai.engine.pooled import Pooling, pooled_maps
 from napari_segxai.engine.primitives.layer_replay import Replay
 from napari_segxai.engine.primitives.perturb import stream
 from napari_segxai.engine.primitives.whole_activations import whole_activations, whole_means
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import Stitched, Tiles, in_window, views_of
+from napari_segxai.engine.tiles import Stitched, TooMuch, in_window, views_of
 
 Change = Callable[[int, int], Tensor]
 """(start, n) -> outputs (n, channels, *layer grid)."""
@@ -51,19 +51,42 @@ class Interventions:
         self._one = Replay(question, name, inputs=inputs) if question.model.windows is None else None
         self.exact = self._one is None or self._one.exact
 
-    def activation(self) -> Steps[tuple[Tensor, Tiles]]:
-        """Return what the layer returns, (1, channels, *cells), and where its cells lie; through windows, of those that M lies in."""
-        if self._one is not None:
-            yield self.question.step("forward pass")
-            return self._one.activation, Tiles()
-        [found], tiles = yield from activations(self.question, [self.name])
-        return found, tiles
+    @property
+    def channels(self) -> int:
+        """How many channels the layer has."""
+        return self.question.model.find_layer(self.name).shape[0]
 
-    def whole(self) -> Tensor:
-        """Return what the layer returns, on the whole grid: (1, channels, *cells)."""
+    @property
+    def activation(self) -> Tensor | None:
+        """What the layer returns, (1, channels, *cells); None through windows."""
+        return None if self._one is None else self._one.activation
+
+    def map(self, of: Callable[[Tensor], Tensor], finding: Callable[[Tensor], Finding]) -> Steps[Finding]:
+        """Return what is found in a map that is made of what the layer returns; through windows, of those that M lies in, it is averaged.
+
+        Parameters
+        ----------
+        of
+            (1, channels, *cells) -> (*cells), cell by cell.
+        finding
+            (*cells), or (*grid) through windows -> what is found.
+        """
+        if self._one is not None:
+            return finding(of(self._one.activation))
+        made = Pooling((), lambda sums: lambda one: of(one.activation))
+        return (
+            yield from pooled_maps(self.question, [self.name], made, lambda found: finding(found.maps[0]))
+        )
+
+    def whole(self) -> Tensor | None:
+        """Return what the layer returns, on the whole grid: (1, channels, *cells); None, and a warning, where that is too much to be held."""
         if self._one is not None:
             return self._one.activation
-        [found] = whole_activations(self.question, [self.name])
+        try:
+            [found] = whole_activations(self.question, [self.name])
+        except TooMuch as reason:
+            self.question.warnings.append(f"maps are left out: {reason}")
+            return None
         return found
 
     def means(self) -> Tensor:

@@ -19,10 +19,10 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import activations
+from napari_segxai.engine.pooled import Pooling, Stage, Sums, pooled_maps
+from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import Tiles
-from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
+from napari_segxai.methods.activation.seg_grad_cam import weighing
 from napari_segxai.methods.registry import explainer
 
 
@@ -53,16 +53,19 @@ class Options:
 def activations_x_predictions(question: Question, options: Options) -> Steps[Finding]:
     """Multiply activations with the label's probability."""
 
-    def finding(found: list[Tensor], tiles: Tiles) -> Finding:
-        [activation] = found
+    def probable(one: Recorded) -> Tensor:
         question.pixels  # noqa: B018 - an empty region is told
         probability = question.model.probability(question.logits, question.label)[0]
         if question.target.region is not None:
             probability = probability * question.weights
-        small = tiles.take(probability, tuple(activation.shape[2:]))
-        if options.weights == "elementwise":
-            return Finding(tiles.place(activation[0].sum(0) * small, adds=False))
-        weights = tiles.mean(activation * small)[0]
-        return Finding(tiles.place(weighted_sum(activation, weights), adds=False))
+        return one.tiles.take(probability, tuple(one.activation.shape[2:]))
 
-    return finding(*(yield from activations(question, [options.layer], finding)))
+    def sums(one: Recorded, known: Sums) -> Sums:
+        """Return the mean of every channel, inside the prediction, over the whole layer, in which every place counts once."""
+        counted = one.activation * (probable(one) * one.tiles.shares(one.activation))
+        return (one.tiles.mean(counted)[0],)
+
+    pooling = Pooling((Stage(sums, gradients=False),), lambda sums: weighing(sums[0]))
+    if options.weights == "elementwise":
+        pooling = Pooling((), lambda sums: lambda one: one.activation[0].sum(0) * probable(one))
+    return (yield from pooled_maps(question, [options.layer], pooling, lambda found: Finding(found.maps[0])))

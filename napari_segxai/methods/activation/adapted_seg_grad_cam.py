@@ -19,6 +19,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
 from napari_segxai.engine.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
+from napari_segxai.methods.activation.seg_grad_cam import MEAN_GRADIENTS
 from napari_segxai.methods.registry import explainer
 
 
@@ -51,4 +52,4 @@ def adapted_seg_grad_cam(question: Question, options: Options) -> Steps[Finding]
         merged = merge_maps(found.maps, options.merge)
         return Finding(merged, numbers={"network_layers": len(layers)}, warnings=found.warnings)
 
-    return (yield from pooled_maps(question, names, finding))
+    return (yield from pooled_maps(question, names, MEAN_GRADIENTS, finding))

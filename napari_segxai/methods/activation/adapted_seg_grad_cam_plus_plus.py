@@ -17,9 +17,9 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import HELP, Merge, decoder_convolutions, merge_maps, merged_unit
-from napari_segxai.engine.primitives.activations import Recorded, record
+from napari_segxai.engine.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
-from napari_segxai.methods.activation.seg_grad_cam_plus_plus import cam
+from napari_segxai.methods.activation.seg_grad_cam_plus_plus import POSITIVE_GRADIENTS
 from napari_segxai.methods.registry import explainer
 
 
@@ -47,8 +47,9 @@ def adapted_seg_grad_cam_plus_plus(question: Question, options: Options) -> Step
     """Merge the maps of all decoder convolutions."""
     layers = decoder_convolutions(question.model.example_layers, question.model.name)
 
-    def finding(recorded: list[Recorded]) -> Finding:
-        maps = [one.tiles.place(cam(one.activation, one.gradient), adds=False) for one in recorded]
-        return Finding(merge_maps(maps, options.merge), numbers={"network_layers": len(layers)})
+    names = [layer.name for layer in layers]
 
-    return finding((yield from record(question, [layer.name for layer in layers], partial=finding)))
+    def finding(found: Pooled) -> Finding:
+        return Finding(merge_maps(found.maps, options.merge), numbers={"network_layers": len(layers)})
+
+    return (yield from pooled_maps(question, names, POSITIVE_GRADIENTS, finding))

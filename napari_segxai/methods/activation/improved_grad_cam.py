@@ -20,6 +20,7 @@ from napari_segxai.engine.finding import EmptyRegion, Finding
 from napari_segxai.engine.pooled import Pooled, pooled_maps
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import reduce_scores
+from napari_segxai.methods.activation.seg_grad_cam import MEAN_GRADIENTS
 from napari_segxai.methods.registry import explainer
 
 
@@ -63,4 +64,4 @@ def improved_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     def finding(found: Pooled) -> Finding:
         return Finding(found.maps[0], warnings=found.warnings)
 
-    return (yield from pooled_maps(question, [options.layer], finding, score))
+    return (yield from pooled_maps(question, [options.layer], MEAN_GRADIENTS, finding, score))

@@ -13,7 +13,7 @@ convolution; "decoder" merges all convolutions after the bottleneck by their mea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from napari_segxai.core.errors import UserError
 from napari_segxai.core.options import LayerName, option
-from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.core.progress import Passes, Steps, relay
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.merge_maps import decoder_convolutions, merge_maps
 from napari_segxai.engine.primitives.interventions import Change, Interventions
@@ -89,9 +89,9 @@ def kernel_weighted(question: Question, options: Options) -> Steps[Finding]:
 def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     layer = Interventions(question, name, inputs=True)
     pixels = question.weights
-    activation, tiles = yield from layer.activation()
+    yield question.step("forward pass")
     probability = question.model.probability(question.logits, question.label)[0] * pixels
-    count = activation.shape[1]
+    count = layer.channels
     lost = torch.zeros(count, device=question.device)
     alone = torch.zeros(count, device=question.device)
 
@@ -128,7 +128,8 @@ def _one_layer(question: Question, name: str) -> Steps[Tensor]:
     weights = lost * alone / probability.sum().clamp(min=EPSILON)
     span = weights.max() - weights.min()
     unit = (weights - weights.min()) / span if span > 0 else torch.zeros_like(weights)
-    return tiles.place(weighted_sum(activation.clamp(min=0), unit), adds=False)
+    steps = layer.map(lambda activation: weighted_sum(activation.clamp(min=0), unit), Finding)
+    return (yield from relay(steps, lambda step: replace(step, partial=None))).map
 
 
 class _RandomKernels(DispatchMode):

@@ -60,18 +60,18 @@ def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
     """Take away one channel after the other."""
     layer = Interventions(question, options.layer)
     _ = question.pixels  # an empty region is told before the work
-    activation, tiles = yield from layer.activation()
-    channels = activation.shape[1]
+    yield question.step("forward pass")
+    channels, ones = layer.channels, (1,) * len(question.grid)
     fill = layer.means()[0] if options.replacement == "mean" else torch.zeros(channels)
-    fill = fill.to(activation)
+    fill = fill.to(question.device)
     score = question.score(question.logits)
     lost = torch.zeros(channels, device=question.device)
 
     def without(replay: Replay) -> Change:
         def change(start: int, n: int) -> Tensor:
-            batch = replay.activation.repeat(n, *(1,) * (activation.ndim - 1))
+            batch = replay.activation.repeat(n, 1, *ones)
             each = torch.arange(n)
-            batch[each, start + each] = fill[start : start + n].view(n, *(1,) * (activation.ndim - 2))
+            batch[each, start + each] = fill[start : start + n].view(n, *ones).to(batch)
             return batch
 
         return change
@@ -79,13 +79,14 @@ def seg_ablation_cam(question: Question, options: Options) -> Steps[Finding]:
     def consume(start: int, logits: Tensor) -> None:
         lost[start : start + len(logits)] = score - question.score(logits)
 
-    def finding() -> Finding:
+    def weighted(activation: Tensor) -> Tensor:
         shares = lost / score.abs().clamp(min=EPSILON)
-        map = weighted_sum(activation, torch.where(shares.abs() > ROUNDING, shares, 0))
-        return Finding(
-            tiles.place(map, adds=False),
-            numbers={"channels": channels, "replayed_from_the_layer": layer.exact},
-        )
+        return weighted_sum(activation, torch.where(shares.abs() > ROUNDING, shares, 0))
 
-    yield from layer.run(channels, without, consume, note="channel", partial=finding, where=question.read_at)
-    return finding()
+    def finding(map: Tensor) -> Finding:
+        return Finding(map, numbers={"channels": channels, "replayed_from_the_layer": layer.exact})
+
+    own = layer.activation
+    partial = None if own is None else lambda: finding(weighted(own))
+    yield from layer.run(channels, without, consume, note="channel", partial=partial, where=question.read_at)
+    return (yield from layer.map(weighted, finding))

@@ -11,6 +11,7 @@ decomposition is that of a (channels x channels) matrix. Cost: 1 forward, with g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +21,9 @@ from torch import Tensor
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import Recorded, activations, record
+from napari_segxai.engine.pooled import Pooled, Pooling, Stage, Sums, pooled_maps
+from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.question import Question
-from napari_segxai.engine.tiles import Tiles
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.preprocessing.resample import resize
 
@@ -56,8 +57,8 @@ class Options:
 def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
     """Project the activations on their first principal component."""
 
-    def finding(found: list[Tensor], tiles: Tiles) -> Finding:
-        map = tiles.place(first_component(found[0]), adds=False)
+    def finding(found: Pooled) -> Finding:
+        [map] = found.maps
         if options.sign == "magnitude":
             flip = -map.min() > map.max()
         else:
@@ -67,20 +68,41 @@ def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
             flip = ((probability - probability.mean()) * large).sum() < 0
         return Finding(-map if bool(flip) else map)
 
-    def weighted(recorded: list[Recorded]) -> Finding:
-        [(activation, gradient, tiles)] = recorded
-        return finding(
-            [activation * (gradient if options.weighting == "gradient" else gradient.abs())], tiles
-        )
-
-    if options.weighting == "none":
-        return finding(*(yield from activations(question, [options.layer], finding)))
-    return weighted((yield from record(question, [options.layer], partial=weighted)))
+    return (yield from pooled_maps(question, [options.layer], _pooling(options), finding))
 
 
-def first_component(activation: Tensor) -> Tensor:
-    """Return the projection on the first principal component, in either sign: (1, channels, *cells) -> (*cells)."""
-    x = activation[0].flatten(1).double()  # eigenvectors of nearly equal values need the digits
-    x = x - x.mean(1, keepdim=True)
-    _, vectors = torch.linalg.eigh(x @ x.T)
-    return (vectors[:, -1] @ x).to(activation.dtype).unflatten(0, activation.shape[2:])
+def _pooling(options: Options) -> Pooling:
+    """Return how the projection is made: of sums, products of channels among them, in which every place counts once."""
+    gradients = options.weighting != "none"
+
+    def values(one: Recorded) -> Tensor:
+        if not gradients:
+            return one.activation[0].flatten(1)
+        gradient = one.gradient if options.weighting == "gradient" else one.gradient.abs()
+        return (one.activation * gradient)[0].flatten(1)
+
+    def sums(one: Recorded, known: Sums) -> Sums:
+        x, share = values(one), one.tiles.shares(one.activation).flatten()
+        count, total, products = share.sum(dtype=torch.float64), 0.0, 0.0
+        for part, own in zip(x.split(CELLS, 1), share.split(CELLS), strict=True):
+            part, own = part.double(), own.double()  # eigenvectors of nearly equal values need the digits
+            total, products = total + part @ own, products + (part * own) @ part.T
+        return count, torch.as_tensor(total), torch.as_tensor(products)
+
+    def map(sums: Sums) -> Callable[[Recorded], Tensor]:
+        count, total, products = sums
+        mean = (total / count)[:, None]
+        _, vectors = torch.linalg.eigh(products / count - mean @ mean.T)
+        first = vectors[:, -1]
+
+        def along(one: Recorded) -> Tensor:
+            parts = [first @ (part.double() - mean) for part in values(one).split(CELLS, 1)]
+            return torch.cat(parts).to(one.activation.dtype).unflatten(0, one.activation.shape[2:])
+
+        return along
+
+    return Pooling((Stage(sums, gradients),), map, gradients)
+
+
+CELLS = 2**18
+"""Cells that are summed at once."""

@@ -12,8 +12,10 @@ by, the last layer decides but sees little.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
@@ -21,9 +23,9 @@ from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import HELP as INTERMEDIATES
 from napari_segxai.engine.intermediates import intermediates
-from napari_segxai.engine.pooled import pooled_maps
+from napari_segxai.engine.pooled import Pooling, Stage, Sums, pooled_maps
 from napari_segxai.engine.primitives.activations import Recorded, record
-from napari_segxai.engine.primitives.cancellation import pooled_noise
+from napari_segxai.engine.primitives.cancellation import CANCELS, noise_of_pooled
 from napari_segxai.engine.question import Question
 from napari_segxai.methods.registry import explainer
 
@@ -52,24 +54,49 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its mean gradient."""
     if not options.intermediates:
         alone = lambda found: Finding(found.maps[0], warnings=found.warnings)  # noqa: E731
-        return (yield from pooled_maps(question, [options.layer], alone))
+        return (yield from pooled_maps(question, [options.layer], MEAN_GRADIENTS, alone))
 
     def finding(recorded: list[Recorded]) -> Finding:
-        [(activation, gradient, tiles)] = recorded
-        weights = tiles.mean(gradient)
-        map = weighted_sum(activation, weights[0])
-        spread = weights[(..., *(None,) * (gradient.ndim - 2))].expand_as(gradient)
+        [one] = recorded
+        sums, (activation, gradient, tiles) = _sums(one, ()), one
+        map = weighted_sum(activation, sums[0].to(activation))
+        spread = sums[0][(None, ..., *(None,) * (gradient.ndim - 2))].to(gradient).expand_as(gradient)
         parts = intermediates(activation, spread, map, options.intermediates)
         placed = {name: tiles.place(part, adds=False) for name, part in parts.items()}
-        noise = pooled_noise([options.layer], [weights], [gradient])
-        return Finding(tiles.place(map, adds=False), maps=placed, warnings=noise)
+        return Finding(tiles.place(map, adds=False), maps=placed, warnings=_said([options.layer], [sums]))
 
     return finding((yield from record(question, [options.layer], partial=finding)))
+
+
+def _sums(one: Recorded, known: Sums) -> Sums:
+    """Return the mean gradient of every channel over the whole layer, the sum of the gradient's absolute values, and over how many it is."""
+    gradient = one.gradient
+    mean = one.tiles.mean(gradient)[0].double()
+    size = gradient.flatten().abs().sum(dtype=torch.float64)
+    return mean, size, torch.tensor(gradient.numel(), dtype=torch.float64)
+
+
+def _said(names: Sequence[str], sums: Sequence[Sums]) -> list[str]:
+    noise = [
+        name
+        for name, (mean, size, count) in zip(names, sums, strict=True)
+        if float(mean.abs().max()) < CANCELS * float(size) / float(count)
+    ]
+    return noise_of_pooled(noise, len(names))
+
+
+MEAN_GRADIENTS = Pooling((Stage(_sums),), lambda sums: weighing(sums[0]), said=_said)
+"""Channels, each weighted by its mean gradient over the whole layer."""
 
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Return the map of a network layer from (1, channels, *cells): (*cells)."""
     return weighted_sum(activation, gradient.flatten(2).mean(2)[0])
+
+
+def weighing(weights: Tensor) -> Callable[[Recorded], Tensor]:
+    """Return the function that sums the channels of what was recorded with (channels,) weights: (*cells)."""
+    return lambda one: weighted_sum(one.activation, weights.to(one.activation))
 
 
 def weighted_sum(activation: Tensor, weights: Tensor) -> Tensor:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import Recorded, record
+from napari_segxai.engine.pooled import Pooled, Pooling, Stage, Sums, pooled_maps
+from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.question import Question
-from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
+from napari_segxai.methods.activation.seg_grad_cam import weighing
 from napari_segxai.methods.registry import explainer
 
 EPSILON = 1e-6
@@ -48,16 +47,25 @@ class Options:
 def seg_grad_cam_plus_plus(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its positive gradients, strong ones more."""
 
-    def finding(recorded: list[Recorded]) -> Finding:
-        [(activation, gradient, tiles)] = recorded
-        return Finding(tiles.place(cam(activation, gradient), adds=False))
+    def finding(found: Pooled) -> Finding:
+        return Finding(found.maps[0])
 
-    return finding((yield from record(question, [options.layer], partial=finding)))
+    return (yield from pooled_maps(question, [options.layer], POSITIVE_GRADIENTS, finding))
 
 
-def cam(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Return the map of a network layer from (1, channels, *cells): (*cells)."""
-    g, total = gradient[0].flatten(1), activation[0].flatten(1).sum(1, keepdim=True)
+def _totals(one: Recorded, known: Sums) -> Sums:
+    """Return the sum of every channel's activation, in which every place counts once."""
+    return (one.activation[0].flatten(1) @ one.tiles.shares(one.activation).flatten(),)
+
+
+def _weights(one: Recorded, known: Sums) -> Sums:
+    g, total = one.gradient[0].flatten(1), known[0][:, None]
     denominator = 2 * g**2 + total * g**3 + EPSILON
     share = (g**2 / denominator).where((g != 0) & (denominator > 0), 0)
-    return weighted_sum(activation, (share * g.clamp(min=0)).sum(1))
+    return ((share * g.clamp(min=0)).sum(1),)
+
+
+POSITIVE_GRADIENTS = Pooling(
+    (Stage(_totals, gradients=False), Stage(_weights)), lambda sums: weighing(sums[1])
+)
+"""Channels, each weighted by its positive gradients with coefficients of their own."""

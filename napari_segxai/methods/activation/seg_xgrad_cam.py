@@ -10,17 +10,20 @@ Cost: 1 forward, 1 backward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.primitives.activations import Recorded, record
+from napari_segxai.engine.pooled import Pooled, Pooling, Stage, Sums, pooled_maps
+from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.primitives.cancellation import CANCELS, cancels
 from napari_segxai.engine.question import Question
-from napari_segxai.methods.activation.seg_grad_cam import weighted_sum
+from napari_segxai.methods.activation.seg_grad_cam import weighing
 from napari_segxai.methods.registry import explainer
 
 
@@ -46,30 +49,46 @@ class Options:
 def seg_xgrad_cam(question: Question, options: Options) -> Steps[Finding]:
     """Weight every channel by its gradient where it is active."""
 
-    def finding(recorded: list[Recorded]) -> Finding:
-        [(activation, gradient, tiles)] = recorded
-        weights, cancelling = channel_weights(activation, gradient)
-        said = []
+    def finding(found: Pooled) -> Finding:
+        return Finding(found.maps[0], warnings=found.warnings)
+
+    return (yield from pooled_maps(question, [options.layer], POOLING, finding))
+
+
+def _sums(one: Recorded, known: Sums) -> Sums:
+    """Return by channel the sums of activation times gradient, of that without signs, of the activation, and of that without signs.
+
+    Products of windows add up; of the activation every place counts once.
+    """
+    activation, gradient, tiles = one
+    a = activation[0].flatten(1)
+    product, share = gradient[0].flatten(1) * a, tiles.shares(activation).flatten()
+    summed = [product.sum(1, dtype=torch.float64), product.abs().sum(1, dtype=torch.float64)]
+    return *summed, (a @ share).double(), (a.abs() @ share).double()
+
+
+def _weights(sums: Sums) -> tuple[Tensor, int]:
+    """Return (channels,) weights, and how many channels have values that cancel."""
+    product, _, total, size = sums
+    safe = total.abs() > CANCELS * size
+    return (product / total.where(safe, 1)).where(safe, 0), int((~safe & (size > 0)).sum())
+
+
+def _said(names: Sequence[str], sums: Sequence[Sums]) -> list[str]:
+    said = []
+    for name, one in zip(names, sums, strict=True):
+        weights, cancelling = _weights(one)
         if cancelling:
             said.append(
-                f"{cancelling} of {len(weights)} channels of {options.layer} hold values that cancel and count for nothing; "
+                f"{cancelling} of {len(weights)} channels of {name} hold values that cancel and count for nothing; "
                 "take the layer after the activation function."
             )
-        products = (activation * gradient)[0].flatten(1)
-        if cancels(products.sum(1), products.abs().sum(1)):
+        if cancels(one[0], one[1]):
             said.append(
-                f"activation and gradient of {options.layer} cancel in every channel, as they do before an instance normalisation: "
+                f"activation and gradient of {name} cancel in every channel, as they do before an instance normalisation: "
                 "the map is numerical noise; choose the network layer after the normalisation, or use seg-hires-grad-cam."
             )
-        return Finding(tiles.place(weighted_sum(activation, weights), adds=False), warnings=said)
-
-    return finding((yield from record(question, [options.layer], partial=finding)))
+    return said
 
 
-def channel_weights(activation: Tensor, gradient: Tensor) -> tuple[Tensor, int]:
-    """Return (channels,) weights, and how many channels have values that cancel."""
-    a, g = activation[0].flatten(1), gradient[0].flatten(1)
-    total, size = a.sum(1), a.abs().sum(1)
-    safe = total.abs() > CANCELS * size
-    weights = ((g * a).sum(1) / total.where(safe, 1)).where(safe, 0)
-    return weights, int((~safe & (size > 0)).sum())
+POOLING = Pooling((Stage(_sums),), lambda sums: weighing(_weights(sums)[0]), said=_said)

@@ -38,6 +38,7 @@ from napari_segxai.core.extras import need
 from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.masking.superpixels import superpixels
@@ -181,11 +182,14 @@ class _Work:
 
     def visit(self, view: CaseView) -> None:
         """Take the pieces of one case."""
-        (found,) = view.activations([self.layer.name])
-        if not bool(found.isfinite().all()):
-            raise UserError(f"network layer {self.layer.name} returns values that are not finite.")
         masks = self._cut(view)
-        vectors = [CellWeights([mask], self.cases.device).means(found)[0] for mask in masks]
+
+        def means(found: Tensor) -> Tensor:
+            each = [CellWeights([mask], self.cases.device).means(found)[0] for mask in masks]
+            return torch.from_numpy(np.stack(each, 1))
+
+        (told,) = by_channel(view, [self.layer.name], means)
+        vectors = told.numpy().T
         area = int(view.inside.sum()) * len(self.options.counts)
         for mask, vector in zip(masks, vectors, strict=True):
             center = tuple(int(axis.mean()) for axis in np.nonzero(mask))
@@ -287,7 +291,7 @@ class _Work:
         """Add the derivatives of a case, and where its groups lie."""
         found = self._where(view)
         union = {str(k): np.any(found[k], 0) for k in self.directions if k in found}
-        _, pulled, drawn = pulls(self.cases, view, [self.layer.name], lambda: union)
+        pulled, drawn = pulls(self.cases, view, [self.layer.name], lambda: union)
         self.effects.drawn = {*(self.effects.drawn or ()), *drawn}
         self.effects.derive(list(self.directions.values()), pulled)
         on_label: dict[tuple[str, str], float] = {}

@@ -33,6 +33,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import Gallery, Picture, plane_of_grid
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel, units_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.primitives.gradient_check import check_gradients
 from napari_segxai.engine.primitives.unit_images import Search
@@ -160,29 +161,29 @@ class _Found:
 
     def visit(self, view: CaseView) -> None:
         """Note where the units answer most in one case."""
-        (maps,) = view.activations([self.layer.name])
+        best: list[list[Place]] = []
+
+        def answers(maps: Tensor) -> Tensor:
+            self.stride = [n / m for n, m in zip(view.question.grid, maps.shape[2:], strict=True)]
+            best.extend(self._best(maps, view))
+            double = maps[0].flatten(1).double().cpu()
+            count = torch.full_like(double[:, 0], double.shape[1])
+            return torch.stack([double.sum(1), double.square().sum(1), count], 1)
+
+        (sums,) = by_channel(view, [self.layer.name], answers)
         image = view.question.input[0][:, view.inside].double().cpu()
-        cells = tuple(maps.shape[2:])
-        values = maps[0].flatten(1)
-        if not bool(values.isfinite().all()):
-            raise UserError(f"network layer {self.layer.name} returns values that are not finite.")
-        best = self._best(maps, view)
         if not self.top:
-            self.top = [[] for _ in range(len(values))]
-            self.sums = torch.zeros(3, len(values), dtype=torch.float64)
+            self.top = [[] for _ in best]
+            self.sums = torch.zeros(3, len(best), dtype=torch.float64)
             self.channels = torch.zeros(3, len(image), dtype=torch.float64)
             self.ends = torch.stack([image.amin(1), image.amax(1)])
-        double = values.double().cpu()
-        self.sums += torch.stack(
-            [double.sum(1), double.square().sum(1), torch.full_like(double[:, 0], double.shape[1])]
-        )
+        self.sums += sums.T
         self.channels += torch.stack(
             [image.sum(1), image.square().sum(1), torch.full_like(image[:, 0], image.shape[1])]
         )
         self.ends = torch.stack(
             [torch.minimum(self.ends[0], image.amin(1)), torch.maximum(self.ends[1], image.amax(1))]
         )
-        self.stride = [n / m for n, m in zip(view.question.grid, cells, strict=True)]
         keep = max(1, self.options.patches)
         for own, more in zip(self.top, best, strict=True):
             own[:] = sorted([*own, *more], key=lambda place: -place.value)[:keep]
@@ -316,17 +317,9 @@ class _Found:
                     pictures[unit, place] = self._picture(unit, image, place.at, text, view.id, at)
         shown = [unit for unit in self.units[:MAPS] if self.top[unit][0].case == view.id]
         if shown:
-            (maps,) = view.activations([self.layer.name])
-            self.maps += [
-                CaseMap(
-                    view.id,
-                    f"unit {unit} of {self.layer.name}",
-                    maps[0, unit].cpu(),
-                    view.placement,
-                    self._of(unit),
-                )
-                for unit in shown
-            ]
+            for (_, unit), values in units_of(view, {self.layer.name: shown}).items():
+                name = f"unit {unit} of {self.layer.name}"
+                self.maps.append(CaseMap(view.id, name, values, view.placement, self._of(unit)))
         self.cut_out.update(pictures)
         self.contrast.update(contrasts)
 

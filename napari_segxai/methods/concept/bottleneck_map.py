@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from napari_segxai.core.chart import Chart, Series, plain_value
 from napari_segxai.core.extras import need
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.registry import surveyor
@@ -68,9 +70,7 @@ def bottleneck_map(cases: CasesQuestion, options: Options) -> Steps[SurveyFindin
     (label,) = cases.labels
 
     def visit(view: CaseView) -> None:
-        (found,) = view.activations([options.layer])
-        weight = shares(view.inside, found.shape[2:])
-        mean = (found[0] * weight).flatten(1).sum(1) / weight.sum()
+        (mean,) = by_channel(view, [options.layer], lambda found: _mean(found, view.inside))
         drawn, truth = view.question.predicted & view.inside, view.truth(label)
         iou = None
         if truth is not None and bool((drawn | truth).any()):
@@ -83,6 +83,11 @@ def bottleneck_map(cases: CasesQuestion, options: Options) -> Steps[SurveyFindin
 
     yield from cases.each(visit, note="collecting features", partial=partial)
     return partial()
+
+
+def _mean(found: Tensor, mask: Tensor) -> Tensor:
+    weight = shares(mask, found.shape[2:])
+    return (found[0] * weight).flatten(1).sum(1) / weight.sum()
 
 
 def _finding(

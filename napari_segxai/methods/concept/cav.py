@@ -52,11 +52,12 @@ from napari_segxai.methods.concept.parts.directions import (
     Direction,
     Effects,
     Pull,
+    places_along,
     pulls,
     take_away,
 )
 from napari_segxai.methods.concept.parts.probes import FEWEST, Examples, accuracy_of, learn
-from napari_segxai.methods.concept.parts.regions import CellWeights, place_of, regions_of
+from napari_segxai.methods.concept.parts.regions import CellWeights, Region, place_of, regions_of
 from napari_segxai.methods.registry import Extent, surveyor
 from napari_segxai.metrics.functional.layer_maps import shares
 
@@ -167,35 +168,42 @@ class _Work:
     def visit(self, view: CaseView) -> None:
         """Take the examples of one case, and what would change its labels."""
         masks: dict[str, Tensor] = {}
+        found: dict[str, list[Region]] = {}
+        weights: dict[str, CellWeights] = {}
+        told: dict[str, list[list[np.ndarray]]] = {}  # by concept and layer, one entry per block of channels
 
         def there() -> dict[str, Tensor]:
-            masks.update(self._masks(view))
             inside = {name: mask & view.inside for name, mask in masks.items()}
             return {name: mask for name, mask in inside.items() if bool(mask.any())}
 
-        seen, pulled, drawn = pulls(self.cases, view, [layer.name for layer in self.layers], there)
-        activations, options = list(seen.values()), self.options
-        random = np.random.default_rng([self.cases.seed, *view.id.encode()])
-        within = view.concepts[options.within] if options.within else None
-        found = {
-            name: regions_of(mask, view.inside, random, options.parts, within) for name, mask in masks.items()
-        }
-        for layer, one in zip(self.layers, activations, strict=True):
-            if not bool(one.isfinite().all()):
-                raise UserError(f"network layer {layer.name} returns values that are not finite.")
-        told = {}
-        for name, regions in found.items():
-            if regions:
-                weights = CellWeights([region.mask for region in regions], self.cases.device)
-                told[name] = [weights.means(one) for one in activations]
+        def see(k: int, channels: slice, one: Tensor) -> None:
+            if not masks:
+                masks.update(self._masks(view))
+                found.update(self._regions(view, masks))
+            for name, regions in found.items():
+                if regions:
+                    if name not in weights:
+                        weights[name] = CellWeights([region.mask for region in regions], self.cases.device)
+                    told.setdefault(name, [[] for _ in self.layers])[k].append(weights[name].means(one))
+
+        pulled, drawn = pulls(self.cases, view, [layer.name for layer in self.layers], there, see)
         self.pulled.append(pulled)
         self.effects.drawn = {*(self.effects.drawn or ()), *drawn}
         self.concepts += [name for name in masks if name not in self.concepts]
         for name, vectors in told.items():
             for layer, own in zip(self.layers, vectors, strict=True):
-                self.vectors.setdefault((name, layer.name), []).append(own)
+                self.vectors.setdefault((name, layer.name), []).append(np.concatenate(own, 1))
             self.places.setdefault(name, []).append(np.stack([place_of(one.mask) for one in found[name]]))
             self.about.setdefault(name, []).extend((one.shows, view.id, view.subject) for one in found[name])
+
+    def _regions(self, view: CaseView, masks: Mapping[str, Tensor]) -> dict[str, list[Region]]:
+        """Return the examples of every concept in a case."""
+        random = np.random.default_rng([self.cases.seed, *view.id.encode()])
+        within = view.concepts[self.options.within] if self.options.within else None
+        return {
+            name: regions_of(mask, view.inside, random, self.options.parts, within)
+            for name, mask in masks.items()
+        }
 
     def _examples(self, concept: str, vectors: Sequence[np.ndarray]) -> Examples:
         shows, ids, subjects = zip(*self.about[concept], strict=True)
@@ -269,9 +277,8 @@ class _Work:
         """Keep maps and crops of a case."""
         directions = self.shown_directions
         layers = list(dict.fromkeys(one.layer.name for one in directions))
-        found = dict(zip(layers, view.activations(layers), strict=True))
-        for best in directions:
-            seen = along(found[best.layer.name], best)
+        seen_along = places_along(view, layers, directions)
+        for best, seen in zip(directions, seen_along, strict=True):
             name = f"{best.concept}: direction of {best.layer.name}"
             of = {"concept": best.concept, "layer": best.layer.name}
             self.crops.offer(name, view, self._counted(view, seen), of=of)
@@ -358,16 +365,6 @@ def judged(probe: Any, place: float, effects: Mapping[str, Any]) -> dict[str, An
         more = lost is None or lost > max(effects["dice_lost_shuffled"], LEAST)
         used = readable and p is not None and p < LEVEL and more
     return {**told, "accuracy_place": place, "readable": readable, **effects, "used": used}
-
-
-def along(activation: Tensor, direction: Direction) -> Tensor:
-    """Return where a layer shows a concept: (1, channels, *cells) -> (*cells), 0 as in the examples without the concept, 1 as in those with it."""
-    probe = direction.probe
-    vector = activation.new_tensor(probe.directions[0])
-    values = (vector @ activation[0].flatten(1) - float(probe.others[0])) / max(
-        float(probe.lengths[0]), 1e-12
-    )
-    return values.view(activation.shape[2:]).cpu()
 
 
 def sentence_of(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ It is a heuristic: what is left when all else is filled is not what each part ad
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -155,12 +156,13 @@ class _Work:
 
     def count(self, view: CaseView) -> None:
         """Add one case to the correlations."""
-        found = view.activations([layer.name for layer in self.layers])
-        for layer, one in zip(self.layers, found, strict=True):
-            if not bool(one.isfinite().all()):
-                raise UserError(f"network layer {layer.name} returns values that are not finite.")
-        for alike, one in zip(self.alike, found, strict=True):
-            alike.add(one, shares(view.inside, one.shape[2:]).flatten())
+        alike = copy.deepcopy(self.alike)  # of a case all is counted or nothing
+
+        def add(k: int, channels: slice, one: Tensor) -> None:
+            alike[k].add(one, shares(view.inside, one.shape[2:]).flatten())
+
+        view.each_block([layer.name for layer in self.layers], add, whole=True)
+        self.alike = alike
 
     def group(self) -> None:
         """Make the nodes."""
@@ -258,14 +260,14 @@ class _Work:
             kept, bypass, control = (float(value) for value in np.mean(values, 0))
             strength = (kept - bypass) / (1 - bypass) if bypass < BYPASSED else None
             edge = None if strength is None else strength > self.options.threshold and kept > control
-            row: dict[str, Any] = {
-                "start": start,
-                "end": end,
-                "kept": kept,
+            row: dict[str, Any] = {"start": start, "end": end, "kept": kept}
+            row |= {
                 "bypass": bypass,
                 "control": control,
+                "strength": strength,
+                "edge": edge,
+                "cases": len(values),
             }
-            row |= {"strength": strength, "edge": edge, "cases": len(values)}
             out.append({key: plain_value(value) for key, value in row.items()})
         return out
 
@@ -432,14 +434,8 @@ def _charts(
     ends = [Series(label, *_columns([at[label]]), text=(label,)) for label in labels]
     edges = [Series("", *_columns([at[start], at[end]]), kind="lines") for start, end in graph.edges]
     caption = "A line says that the group in which it begins, left alone in its layer, keeps what it ends at."
-    drawn = Chart(
-        "points",
-        "Which units carry which",
-        "network layer",
-        "group (moved a little)",
-        (groups, *ends, *edges),
-        caption,
-    )
+    title, series = "Which units carry which", (groups, *ends, *edges)
+    drawn = Chart("points", title, "network layer", "group (moved a little)", series, caption)
     strength = {(row["start"], row["end"]): row["strength"] for row in rows}
     starts, stops = ([name for name in at if any(pair[k] == name for pair in strength)] for k in (0, 1))
     values = [[strength.get((start, stop)) for stop in stops] for start in starts]

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_segxai.core.chart import Chart, matrix, plain_value
-from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import Gallery, Picture, plane_of_grid
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.methods.concept.parts import columns
 from napari_segxai.methods.concept.parts.sample import Sample
@@ -107,14 +107,14 @@ class _Talk:
 
     def visit(self, view: CaseView) -> None:
         """Keep features, mask and facts of one case."""
-        (found,) = view.activations([self.options.layer])
+        pool = F.adaptive_avg_pool2d if self.axes == 2 else F.adaptive_avg_pool3d
+        (pooled,) = by_channel(
+            view, [self.options.layer], lambda found: pool(found.float(), POOLED[self.axes])[0]
+        )
         drawn = view.question.predicted & view.inside
         if not bool(drawn.any()):
             return
-        pool = F.adaptive_avg_pool2d if self.axes == 2 else F.adaptive_avg_pool3d
-        features = pool(found.float(), POOLED[self.axes]).flatten().cpu().numpy()
-        if not np.isfinite(features).all():
-            raise UserError(f"network layer {self.options.layer} returns values that are not finite.")
+        features = pooled.flatten().cpu().numpy()
         shape = shape_of(drawn.cpu().numpy(), view.question.cell_size)
         facts = {"size": shape.size, "elongation": shape.elongation}
         facts["brightness"] = float(view.question.input[0][:, drawn].mean())

@@ -37,6 +37,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.scores import dice
@@ -155,18 +156,28 @@ class _Objects:
 
     def visit(self, view: CaseView) -> None:
         """Describe the objects of one case."""
-        found = view.activations(self.layers)
-        truth, question = view.truth(self.cases.labels[0]), view.question
+        question = view.question
+        parts: list[np.ndarray] = []
+
+        def describe(found: torch.Tensor) -> torch.Tensor:
+            """Return the mean of every channel over each object, which are known once the network has run: (channels, objects)."""
+            if not parts:
+                parts.extend(parts_of(self.drawn(view), self.options.least, self.options.parts))
+            masks = [torch.from_numpy(part).to(found.device) for part in parts]
+            means = [_mean(found, mask) for mask in masks]
+            return torch.stack(means, 1) if means else found.new_zeros((found.shape[1], 0))
+
+        means = torch.cat(by_channel(view, self.layers, describe))
+        truth = view.truth(self.cases.labels[0])
         own = None if truth is None else float(dice(question.predicted[None], truth)[0])
         objects = []
-        for number, part in enumerate(parts_of(self.drawn(view), self.options.least, self.options.parts), 1):
+        for number, part in enumerate(parts, 1):
             mask = torch.from_numpy(part).to(question.input.device)
-            means = [_mean(one, mask) for one in found]
             pixels = question.input[0][:, mask]
             shape = shape_of(part, question.cell_size)
             intensity = torch.cat([pixels.mean(1), pixels.std(1, unbiased=False)])
             vectors = {
-                "features": torch.cat(means).double().cpu().numpy(),
+                "features": means[:, number - 1].double().cpu().numpy(),
                 "size": np.log([shape.size]),
                 "shape": np.log([shape.elongation]),
                 "intensity": intensity.double().cpu().numpy(),
@@ -175,7 +186,7 @@ class _Objects:
             row |= {"size": shape.size, "elongation": shape.elongation, "truth_dice": own}
             objects.append((row, vectors))
         if not all(np.isfinite(values).all() for _, one in objects for values in one.values()):
-            raise UserError("a network layer, or the image in an object, holds values that are not finite.")
+            raise UserError("the image holds values in an object that are not finite.")
         for row, vectors in objects:
             name = f"{view.id} #{row['object']}"
             self.objects.add(name, (row, vectors), stays=view.id == self.options.of)

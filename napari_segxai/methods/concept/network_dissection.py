@@ -26,6 +26,7 @@ the network uses it for.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,6 +41,7 @@ from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.core.text_table import some_of
+from napari_segxai.engine.case_layers import units_of
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding
 from napari_segxai.engine.others import on_grid_of
 from napari_segxai.methods.concept.parts import columns
@@ -98,11 +100,13 @@ def network_dissection(cases: CasesQuestion, options: Options) -> Steps[SurveyFi
     maps: list[CaseMap] = []
 
     def look(view: CaseView) -> None:
-        names = list(dict.fromkeys(best.layer.name for best in chosen.values()))
-        found = dict(zip(names, view.activations(names), strict=True))
+        wanted: dict[str, list[int]] = {}
+        for best in chosen.values():
+            wanted.setdefault(best.layer.name, []).append(best.unit)
+        found = units_of(view, wanted)
         for concept, best in chosen.items():
             name = f"{concept}: unit {best.unit} of {best.layer.name}"
-            values = found[best.layer.name][0, best.unit].cpu()
+            values = found[best.layer.name, best.unit]
             of = {"concept": concept, "layer": best.layer.name, "unit": best.unit}
             maps.append(CaseMap(view.id, name, values, view.placement, of))
 
@@ -128,7 +132,9 @@ class _Counted:
         self.layers = cases.layers(options.layers)
         self.halves = cases.halves()
         self.concepts: list[str] = []
-        self.histograms: list[list[Histograms]] = []  # by half and layer
+        self.histograms = [
+            [Histograms(layer.shape[0], 1) for layer in self.layers] for _ in (CHOSEN, JUDGED)
+        ]  # by half and layer
         self.counts = [0, 0]
         self.present: dict[str, int] = {}  # concepts of each case of the half that judges
         self._earlier: list[dict[str, Tensor]] = []  # masks of the cases before, the last one first
@@ -142,7 +148,39 @@ class _Counted:
 
     def visit(self, view: CaseView) -> None:
         """Count one case."""
-        activations = view.activations([layer.name for layer in self.layers])
+        histograms = copy.deepcopy(self.histograms)  # of a case all is counted or nothing
+        known: list[str] = []
+        groups: list[Tensor | int | None] = []
+        half = CHOSEN if view.id in self.halves[CHOSEN] else JUDGED
+        cells: dict[
+            tuple[int, ...], list[Cells | int | None]
+        ] = {}  # layers of one resolution have them in common
+
+        def count(k: int, channels: slice, found: Tensor) -> None:
+            if not groups:  # what is predicted is known once the network has run
+                known.extend(self._grouped(view, groups))
+            shape = tuple(found.shape[2:])
+            if shape not in cells:
+                size = view.inside.numel() / found[0, 0].numel()  # pixels of a cell
+                cells[shape] = [
+                    Cells.of(shares(one, shape) * size) if isinstance(one, Tensor) else one for one in groups
+                ]
+            histograms[half][k].add(found[0].flatten(1), cells[shape], channels.start)
+
+        view.each_block([layer.name for layer in self.layers], count)
+        self.histograms = histograms
+        masks = view.concepts
+        self.concepts, self._visited = known, self._visited + 1
+        self._earlier = [
+            {name: mask.cpu() for name, mask in masks.items()},
+            *self._earlier[: self.options.controls - 1],
+        ]
+        self.counts[half] += 1
+        if half == JUDGED:
+            self.present[view.id] = sum(bool(masks[name].any()) for name in known if name in masks)
+
+    def _grouped(self, view: CaseView, groups: list[Tensor | int | None]) -> list[str]:
+        """Add the groups of cells of a case to an empty list, and return the concepts that are known by now."""
         masks = view.concepts
         within = self.options.within
         if within and within not in masks:
@@ -151,33 +189,12 @@ class _Counted:
         known = [*self.concepts, *(name for name in masks if name not in self.concepts and name != within)]
         many = self.options.controls
         controls = [self._control(k, masks, area) for k in range(many)]
-        groups: list[Tensor | int | None] = [area, *(None if one is None else 0 for one in controls)]
+        groups += [area, *(None if one is None else 0 for one in controls)]
         for name in known:
             groups += [
                 area & one[name] if one is not None and name in one else None for one in (masks, *controls)
             ]
-        for layer, found in zip(self.layers, activations, strict=True):
-            if not bool(found.isfinite().all()):
-                raise UserError(f"network layer {layer.name} returns values that are not finite.")
-        half = CHOSEN if view.id in self.halves[CHOSEN] else JUDGED
-        if not self.histograms:
-            self.histograms = [[Histograms(one.shape[1], 1) for one in activations] for _ in (CHOSEN, JUDGED)]
-        cells: dict[
-            tuple[int, ...], list[Cells | int | None]
-        ] = {}  # layers of one resolution have them in common
-        for histogram, found in zip(self.histograms[half], activations, strict=True):
-            shape = tuple(found.shape[2:])
-            if shape not in cells:
-                size = area.numel() / found[0, 0].numel()  # pixels of a cell
-                cells[shape] = [
-                    Cells.of(shares(one, shape) * size) if isinstance(one, Tensor) else one for one in groups
-                ]
-            histogram.add(found[0].flatten(1), cells[shape])
-        self.concepts, self._visited = known, self._visited + 1
-        self._earlier = [{name: mask.cpu() for name, mask in masks.items()}, *self._earlier[: many - 1]]
-        self.counts[half] += 1
-        if half == JUDGED:
-            self.present[view.id] = sum(bool(masks[name].any()) for name in known if name in masks)
+        return known
 
     def _control(self, number: int, masks: Mapping[str, Tensor], area: Tensor) -> dict[str, Tensor] | None:
         """Return masks that say nothing of a case: those of another, or parts by chance; None where there are none."""

@@ -38,6 +38,7 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.gallery import Gallery, Picture
 from napari_segxai.core.options import LayerName, option
 from napari_segxai.core.progress import Passes, Steps
+from napari_segxai.engine.case_layers import by_channel
 from napari_segxai.engine.cases import CaseMap, CasesQuestion, CaseView, SurveyFinding, chosen_layers
 from napari_segxai.engine.crops import crop
 from napari_segxai.engine.others import by_chance
@@ -117,14 +118,20 @@ def nmf_concepts(cases: CasesQuestion, options: Options) -> Steps[SurveyFinding]
     sample = CellSample(cases.seed, per_case=options.cells)
     drawn: dict[str, bool] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    where: dict[str, Tensor] = {}
 
     def gather(view: CaseView) -> None:
-        (found,) = view.activations([layer.name])
+        def values(found: Tensor) -> Tensor:
+            if view.id not in shapes:
+                shapes[view.id] = tuple(found.shape[2:])
+                where[view.id] = sample.draw(view, shapes[view.id]).to(found.device)
+            return found[0].flatten(1)[:, where[view.id]]
+
+        (found,) = by_channel(view, [layer.name], values)
         own = view.question.predicted & view.inside
-        label = shares(own, found.shape[2:]) > 0
-        cell = torch.arange(label.numel(), device=label.device)
-        sample.add(view, found, label=label, cell=cell)
-        drawn[view.id], shapes[view.id] = bool(own.any()), tuple(label.shape)
+        label = (shares(own, shapes[view.id]) > 0).flatten()[where[view.id]]
+        sample.keep(view, found, label=label, cell=where[view.id])
+        drawn[view.id] = bool(own.any())
 
     yield from cases.each(gather, note=f"drawing cells of {layer.name}")
     concepts = _Concepts.of(cases, options, layer, sample.vectors())
@@ -317,8 +324,7 @@ class _Measured:
             for k in range(many)
         ]
         self.rebuilt.append(float(rebuilt[0]))
-        if len(self.rebuilt) <= KEPT_MAPS:
-            shown = layer.whole()
+        if len(self.rebuilt) <= KEPT_MAPS and (shown := layer.whole()) is not None:
             amounts, cells = self.concepts.amounts(shown), shown.shape[2:]
             for k in range(many):
                 of, values = {"concept": k + 1, "case": view.id}, amounts[k].view(cells).cpu()
@@ -328,17 +334,10 @@ class _Measured:
         """Return every direction with its channels mixed: (concepts, controls, channels)."""
         random = np.random.default_rng(self.cases.seed)
         channels = directions.shape[1]
-        order = np.stack(
-            [
-                np.stack([random.permutation(channels) for _ in range(self.options.controls)])
-                for _ in range(len(directions))
-            ]
-        )
-        return torch.gather(
-            directions[:, None].expand(-1, self.options.controls, -1),
-            2,
-            torch.from_numpy(order).to(directions.device),
-        )
+        many = len(directions), self.options.controls
+        order = np.array([[random.permutation(channels) for _ in range(many[1])] for _ in range(many[0])])
+        repeated = directions[:, None].expand(-1, self.options.controls, -1)
+        return torch.gather(repeated, 2, torch.from_numpy(order).to(directions.device))
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row per concept, the most important first."""

@@ -32,7 +32,7 @@ from napari_segxai.core.text_table import some_of
 from napari_segxai.engine.cases import CasesQuestion, CaseView, SurveyFinding, chosen_layers
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.others import on_grid_of
-from napari_segxai.engine.primitives.whole_activations import whole_activations
+from napari_segxai.engine.primitives.whole_activations import each_block
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.concept.parts import columns
@@ -87,18 +87,30 @@ def segmentation_ability(question: Question, options: Options) -> Steps[Finding]
     """Measure the distance of every cell to the two means."""
     layers = chosen_layers(question.model, options.layers, question.warnings)
     yield question.step("network layers")
-    found = whole_activations(question, [layer.name for layer in layers])
-    yield question.step("forward pass")
-    drawn = question.drawn_object()
-    maps, numbers = {}, {}
-    for layer, activation in zip(layers, found, strict=True):
-        inside = shares(drawn, activation.shape[2:])
+    maps: dict[str, Tensor] = {}
+    numbers: dict[str, float] = {}
+
+    def measure(k: int, channels: slice, activation: Tensor) -> None:
+        inside = shares(question.drawn_object(), activation.shape[2:])
         toward = toward_inside(Features.of(activation), inside.flatten()).view_as(inside)
-        maps[layer.name] = toward
-        numbers[f"ability {layer.name}"] = float(block_dice(toward > 0, inside))
+        maps[layers[k].name] = toward
+        numbers[f"ability {layers[k].name}"] = float(block_dice(toward > 0, inside))
+
+    each_block(question, [layer.name for layer in layers], measure, whole=True)
+    yield question.step("forward pass")
     best = max(layers, key=lambda layer: numbers[f"ability {layer.name}"]).name
     shown = {"layer": best, "ability": numbers[f"ability {best}"], **numbers}
     return Finding(maps[best], {name: map for name, map in maps.items() if name != best}, numbers=shown)
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """A label of a case: where it is drawn, where it truly is, where it is drawn in the case before, and what its rows say of it."""
+
+    own: Tensor
+    truth: Tensor | None
+    other: Tensor | None
+    row: dict[str, Any]
 
 
 class _Abilities:
@@ -114,53 +126,64 @@ class _Abilities:
 
     def visit(self, view: CaseView) -> None:
         """Measure one case."""
-        found = view.activations([layer.name for layer in self.layers])
-        features = [Features.of(activation) for activation in found]
-        rows, units, objects = [], {}, {}
-        for label in self.cases.labels:
-            question = view.question_of(label)
-            own = question.predicted & view.inside
-            if not bool(own.any()):
-                continue
-            objects[label] = own.cpu()
-            truth = view.truth(label)
-            about = {
-                "case": view.id,
-                "subject": view.subject,
-                "label": label,
-                "size": int(own.sum()),
-                "truth_dice": None if truth is None else float(dice(own[None], truth)[0]),
-            }
-            other = self._last.get(label)
-            other = None if other is None else on_grid_of(other, own) & view.inside
-            if other is not None and not bool(other.any()):
-                other = None  # where it lay is not on this image
-            for layer, activation, one in zip(self.layers, found, features, strict=True):
-                cells = tuple(activation.shape[2:])
-                inside = shares(own, cells).flatten()
+        rows: list[dict[str, Any]] = []
+        units: dict[tuple[str, str], Tensor] = {}
+        objects: dict[str, _Object] = {}
+
+        def measure(k: int, channels: slice, activation: Tensor) -> None:
+            if not objects:  # they are known once the network has run
+                objects.update(self._objects(view))
+            layer, one, cells = self.layers[k], Features.of(activation), tuple(activation.shape[2:])
+            for label, about in objects.items():
+                inside = shares(about.own, cells).flatten()
                 numbers = {"ability": _ability(one, inside, inside)}
-                if truth is not None:
-                    numbers["truth_ability"] = _ability(one, inside, shares(truth, cells).flatten())
-                if other is not None:
-                    there = shares(other, cells).flatten()
+                if about.truth is not None:
+                    numbers["truth_ability"] = _ability(one, inside, shares(about.truth, cells).flatten())
+                if about.other is not None:
+                    there = shares(about.other, cells).flatten()
                     numbers["control"] = _ability(one, there, there)
-                rows.append({**about, "what": LAYER, "name": layer.name, **numbers})
+                rows.append({**about.row, "what": LAYER, "name": layer.name, **numbers})
                 units[label, layer.name] = unit_abilities(one, inside).cpu()
-            own_abilities, true_abilities = channel_abilities(question, own, truth)
-            control = None if other is None else channel_abilities(question, other)[0]
+
+        view.each_block([layer.name for layer in self.layers], measure, whole=True)
+        for label, about in objects.items():
+            own, truth, other = about.own, about.truth, about.other
+            own_abilities, true_abilities = channel_abilities(view.question_of(label), own, truth)
+            control = None if other is None else channel_abilities(view.question_of(label), other)[0]
             for k, name in enumerate(self.cases.model.card.channels):
                 numbers = {"ability": float(own_abilities[k])}
                 if true_abilities is not None:
                     numbers["truth_ability"] = float(true_abilities[k])
                 if control is not None:
                     numbers["control"] = float(control[k])
-                rows.append({**about, "what": CHANNEL, "name": name, **numbers})
+                rows.append({**about.row, "what": CHANNEL, "name": name, **numbers})
         self.rows += rows
-        self._last = objects
+        self._last = {label: about.own.cpu() for label, about in objects.items()}
         for key, values in units.items():
             self.units[key] = self.units.get(key, torch.zeros_like(values)) + values
         for label in objects:
             self.counts[label] = self.counts.get(label, 0) + 1
+
+    def _objects(self, view: CaseView) -> dict[str, _Object]:
+        """Return what is drawn in a case, by label."""
+        out = {}
+        for label in self.cases.labels:
+            own = view.question_of(label).predicted & view.inside
+            if not bool(own.any()):
+                continue
+            truth, other = view.truth(label), self._last.get(label)
+            other = None if other is None else on_grid_of(other, own) & view.inside
+            if other is not None and not bool(other.any()):
+                other = None  # where it lay is not on this image
+            row = {
+                "case": view.id,
+                "subject": view.subject,
+                "label": label,
+                "size": int(own.sum()),
+                "truth_dice": None if truth is None else float(dice(own[None], truth)[0]),
+            }
+            out[label] = _Object(own, truth, other, row)
+        return out
 
     def table(self) -> list[dict[str, Any]]:
         """Return the table."""

@@ -65,7 +65,7 @@ class Histograms:
         self.low = torch.zeros(units, dtype=torch.float64)
         self.width = torch.zeros(units, dtype=torch.float64)  # 0: nothing has come
 
-    def add(self, values: Tensor, groups: Sequence[Cells | int | None]) -> None:
+    def add(self, values: Tensor, groups: Sequence[Cells | int | None], first: int = 0) -> None:
         """Count values.
 
         Parameters
@@ -74,10 +74,18 @@ class Histograms:
             (units, cells), finite.
         groups
             For every group the cells that belong to it; the number of an earlier group whose cells are the same; or None for no cell.
+        first
+            Which unit the first of the values is of.
         """
         if (more := len(groups) - self.counts.shape[1]) > 0:  # a group that nothing before belonged to
             self.counts = torch.cat([self.counts, torch.zeros(len(self.counts), more, self.bins)], 1)
-        values = values.detach().cpu().double()
+        some = slice(first, first + len(values))
+        part = Histograms(len(values), 0, self.bins)
+        part.counts, part.low, part.width = self.counts[some], self.low[some], self.width[some]
+        part._count(values.detach().cpu().double(), groups)
+        self.counts[some], self.low[some], self.width[some] = part.counts, part.low, part.width
+
+    def _count(self, values: Tensor, groups: Sequence[Cells | int | None]) -> None:
         lowest, highest = values.amin(1), values.amax(1)
         self._begin(lowest, highest)
         self._widen(lowest, highest)

@@ -111,3 +111,40 @@ def test_activations_of_windows_are_averaged_where_they_overlap():
             total[(slice(None), *tiling.place(corner))] += both[0] / 2 * tiling.importance
     torch.testing.assert_close(found[0], total / tiling.total(tiling.everywhere))
     torch.testing.assert_close(question.logits, question.model.logits(x))  # found on the way
+
+
+IN_BLOCKS = sorted(set(ASKED) - {"concept-graph", "segmentation-ability"})
+
+
+@pytest.mark.parametrize("method", IN_BLOCKS)
+def test_what_is_too_much_to_be_held_is_looked_at_channel_by_channel(method, folder, monkeypatch):
+    if method in ("cav", "ace", "nmf-concepts", "nearest-examples", "bottleneck-map"):
+        pytest.importorskip("sklearn")
+    model = model_of(size=[8, 8], overlap=0.5)
+    kept = sx.survey(model, folder / "images", method, **ASKED[method])
+    # One and a half channels of 12 x 12 cells, 4 bytes each.
+    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 6 * 144)
+    again = sx.survey(model, folder / "images", method, **ASKED[method])
+    assert again.failed == {}
+    assert len(again.table) == len(kept.table)
+    for one, other in zip(kept.table, again.table, strict=True):
+        for name, value in one.items():
+            assert other[name] == (
+                pytest.approx(value, rel=1e-4, abs=1e-5) if isinstance(value, float) else value
+            ), name
+    if method == "nmf-concepts":  # the amounts of factors in a cell take all of its channels
+        assert not again.maps
+        assert any("maps are left out" in said for said in again.record["warnings"])
+        return
+    for one, other in zip(kept.maps, again.maps, strict=True):
+        np.testing.assert_allclose(other.array(), one.array(), atol=1e-5)
+
+
+def test_layers_that_are_needed_as_a_whole_are_looked_at_one_by_one_or_refused(folder, monkeypatch):
+    model = model_of(size=[8, 8], overlap=0.5)
+    kept = sx.survey(model, folder / "images", "segmentation-ability", layers="body,later")
+    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 4 * 4 * 144)  # one layer
+    again = sx.survey(model, folder / "images", "segmentation-ability", layers="body,later")
+    assert [row["ability"] for row in again.table] == pytest.approx([row["ability"] for row in kept.table])
+    refused = sx.survey(model, folder / "images", "concept-graph", **ASKED["concept-graph"])
+    assert any("or fewer network layers, or a smaller image" in said for said in refused.failed.values())

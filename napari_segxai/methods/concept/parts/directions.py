@@ -15,7 +15,7 @@ from napari_segxai.engine.cases import CasesQuestion, CaseView
 from napari_segxai.engine.finding import NotDrawn
 from napari_segxai.engine.primitives.interventions import Change, Interventions
 from napari_segxai.engine.primitives.layer_replay import Replay
-from napari_segxai.engine.primitives.whole_activations import WholeLayers
+from napari_segxai.engine.primitives.whole_activations import Take, WholeLayers
 from napari_segxai.engine.question import Question
 from napari_segxai.engine.scores import dice
 from napari_segxai.methods.concept.parts.probes import Probe, share_as_high
@@ -106,7 +106,8 @@ def pulls(
     view: CaseView,
     layers: Sequence[str],
     regions_of: Callable[[], Mapping[str, Tensor | np.ndarray]],
-) -> tuple[dict[str, Tensor], dict[Pull, np.ndarray], set[str]]:
+    see: Take | None = None,
+) -> tuple[dict[Pull, np.ndarray], set[str]]:
     """Return what every label's score would gain from a change of network layers where a concept is, whatever the direction of the change.
 
     The derivative along a direction is linear in it, so that it can be told later, when the direction is known.
@@ -116,34 +117,40 @@ def pulls(
     regions_of
         Returns where each concept is: boolean (*model grid) by name, only of those that are there. It is called when the network has run, so that
         what is predicted needs no pass of its own.
+    see
+        Is handed what the layers make of the case, before that.
 
     Returns
     -------
-    dict of Tensor
-        What each layer made of the case: (1, channels, *cells) by its name.
     dict of ndarray
         The gradient of the mean logit of a label over its pixels, summed over the cells of a concept, and the same without signs: (2, channels).
     set of str
         The labels that are drawn.
     """
     tape = WholeLayers(view.question, layers)
-    seen = dict(zip(layers, tape.activations, strict=True))
+    if see is not None:
+        tape.each(see)
     labels = drawn_labels(cases, view)
     regions = regions_of()
     out: dict[Pull, np.ndarray] = {}
     if not regions:
-        return seen, out, {label for label, _ in labels}
+        return out, {label for label, _ in labels}
     weights = CellWeights([torch.as_tensor(mask) for mask in regions.values()], cases.device)
     for k, (label, question) in enumerate(labels):
+        parts: dict[int, list[np.ndarray]] = {}
 
-        def take(at: int, gradient: Tensor, label: str = label) -> None:
+        def take(at: int, channels: slice, gradient: Tensor, parts=parts) -> None:
             flat, weight = gradient[0].flatten(1).double(), weights.on(gradient.shape[2:]).double().T
-            summed = torch.stack([flat @ weight, flat.abs() @ weight]).cpu().numpy()
-            for n, name in enumerate(regions):
-                out[name, layers[at], label] = summed[:, :, n].astype(np.float32)
+            parts.setdefault(at, []).append(torch.stack([flat @ weight, flat.abs() @ weight]).cpu().numpy())
 
         tape.each_gradient(question, take, keep=k + 1 < len(labels))
-    return seen, out, {label for label, _ in labels}
+        for at, some in parts.items():
+            summed = np.concatenate(some, 1)
+            out |= {
+                (name, layers[at], label): summed[:, :, n].astype(np.float32)
+                for n, name in enumerate(regions)
+            }
+    return out, {label for label, _ in labels}
 
 
 def take_away(
@@ -231,3 +238,22 @@ def said_of_undrawn(labels: Sequence[str], drawn: Collection[str]) -> list[str]:
         for label in labels
         if label not in drawn
     ]
+
+
+def places_along(view: CaseView, layers: Sequence[str], directions: Sequence[Direction]) -> list[Tensor]:
+    """Return where a case shows the concept of each direction: (*cells), 0 as in the examples without it, 1 as in those with it."""
+    sums: dict[int, Tensor] = {}
+
+    def see(k: int, channels: slice, values: Tensor) -> None:
+        for n, one in enumerate(directions):
+            if one.layer.name == layers[k]:
+                vector = values.new_tensor(one.probe.directions[0])[channels]
+                part = (vector @ values[0].flatten(1)).view(values.shape[2:])
+                sums[n] = sums[n] + part if n in sums else part
+
+    view.each_block(layers, see)
+    out = []
+    for n, one in enumerate(directions):
+        length = max(float(one.probe.lengths[0]), 1e-12)
+        out.append(((sums[n] - float(one.probe.others[0])) / length).cpu())
+    return out

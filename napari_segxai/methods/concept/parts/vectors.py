@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_segxai.core.errors import UserError
 from napari_segxai.engine.cases import CaseView
 from napari_segxai.metrics.functional.layer_maps import shares
 
@@ -65,50 +64,32 @@ class CellSample:
     def __init__(self, seed: int, *, per_case: int, most: int = MOST):
         self.seed, self.per_case, self.most = seed, per_case, most
         self._kept: list[tuple[np.ndarray, Vectors]] = []  # keys by chance, and what they belong to
+        self._keys = np.zeros(0)  # by chance, of the cells that were drawn last
         self._times: dict[str, int] = {}
 
-    def add(
-        self,
-        view: CaseView,
-        activation: Tensor,
-        among: Tensor | None = None,
-        **facts: Tensor | float | str,
-    ) -> None:
-        """Draw cells of a case.
+    def draw(self, view: CaseView, cells: tuple[int, ...]) -> Tensor:
+        """Draw cells of a case, of those that lie in the image and not in its padding: their numbers, (n,), in their order."""
+        number = self._times[view.id] = self._times.get(view.id, -1) + 1
+        random = np.random.default_rng((self.seed, zlib.crc32(view.id.encode()), number))
+        there = torch.nonzero((shares(view.inside, cells) > 0.5).flatten())[:, 0].cpu().numpy()
+        drawn = np.sort(random.permutation(there)[: self.per_case])
+        self._keys = random.random(len(drawn))
+        return torch.from_numpy(drawn)
+
+    def keep(self, view: CaseView, values: Tensor, **facts: Tensor) -> None:
+        """Keep the cells that were drawn last.
 
         Parameters
         ----------
-        activation
-            (1, channels, *cells), as `CaseView.activations` returns it.
-        among
-            Boolean (*cells): which may be drawn; by default those that lie in the image, and not in its padding.
+        values
+            (channels, n).
         **facts
-            What is kept beside each: a value per cell (*cells), or one for all.
-
-        Raises
-        ------
-        UserError
-            If a value is not finite.
+            What is kept beside each: (n,).
         """
-        cells = tuple(activation.shape[2:])
-        if among is None:
-            among = shares(view.inside, cells) > 0.5
-        number = self._times[view.id] = self._times.get(view.id, -1) + 1
-        random = np.random.default_rng((self.seed, zlib.crc32(view.id.encode()), number))
-        there = torch.nonzero(among.flatten())[:, 0].cpu().numpy()
-        drawn = np.sort(random.permutation(there)[: self.per_case])
-        where = torch.from_numpy(drawn).to(activation.device)
-        values = activation[0].flatten(1)[:, where].T.float().cpu().numpy()
-        if not np.isfinite(values).all():
-            raise UserError("a network layer returns values that are not finite.")
-        about = {
-            name: fact.flatten()[where].cpu().numpy()
-            if isinstance(fact, Tensor)
-            else np.full(len(drawn), fact)
-            for name, fact in facts.items()
-        }
-        names = (np.full(len(drawn), name, object) for name in (view.id, view.subject))
-        self._kept.append((random.random(len(drawn)), Vectors(values, *names, about)))
+        rows = values.T.float().cpu().numpy()
+        about = {name: fact.cpu().numpy() for name, fact in facts.items()}
+        names = (np.full(len(rows), name, object) for name in (view.id, view.subject))
+        self._kept.append((self._keys, Vectors(rows, *names, about)))
         if sum(len(keys) for keys, _ in self._kept) > 2 * self.most:
             self._kept = [self._fewer()]
 
