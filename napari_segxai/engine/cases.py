@@ -28,7 +28,7 @@ from napari_segxai.engine.others import by_chance, inputs_of, others_of
 from napari_segxai.engine.primitives.whole_activations import Take, each_block, whole_activations
 from napari_segxai.engine.question import Question
 from napari_segxai.models.inference.memory import guarded
-from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.introspection.layers import NetworkLayer, check_used
 from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.unfit_sizes import refusing_sizes
 
@@ -423,6 +423,7 @@ def chosen_layers(model: SegmentationModel, names: str | None, warnings: list[st
         named = [model.find_layer(name.strip()) for name in names.split(",") if name.strip()]
         found = tuple({layer.name: layer for layer in named}.values())
         for layer in found:
+            check_used(layer, model.name)
             if layer.elsewhere:
                 raise UserError(f"network layer {layer.name} {layer.elsewhere}; choose another.")
     if not found:

@@ -168,10 +168,13 @@ def _in_sweeps(
     for number, view in enumerate(tiles.views, start=1):
         place = tiling.place(view.corner)
         looks = _look(question, names, tiles, view, slopes if pooling.gradients else None)
-        for map, part, one in zip(maps, parts, looks, strict=True):
-            map[place] += enlarged(part(one), tiling, view) * importance
+        added = [
+            enlarged(part(one), tiling, view) * importance for part, one in zip(parts, looks, strict=True)
+        ]
+        for map, one in zip(maps, added, strict=True):  # all or none, should memory run out
+            map[place] += one
         shares[place] += importance
-        del looks
+        del looks, added
         yield question.step(f"window {number} of {count}", lambda number=number: found(number))
     for number, gradients in enumerate(pooling.sweeps):
         question.executor.note_windows(count, gradients=gradients, more=number > 0)

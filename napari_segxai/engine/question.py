@@ -130,11 +130,21 @@ class Question:
                 ):  # `about` another input: that of the image stays kept
                     self.remember_logits(self.look(self.input))
                 else:
-                    self.remember_logits(self.model.logits_kept(self.input, self.look))
+                    self.remember_logits(self.model.logits_kept(self.input, self._predict))
+                    self.model.kept.note(self.image, self.prepared.placement.slice)
                     assert self._logits is not None
                     self.executor.remember_unchanged(self._logits)
         assert self._logits is not None
         return self._logits
+
+    def _predict(self, tensor: Tensor) -> Tensor:
+        """Return the logits of the input by the network itself, also where a fused one runs: the prediction is everyone's."""
+        original = self.model.original
+        if original is None:
+            return self.look(tensor)
+        tiling = original.tiling(self.grid)
+        self.executor.note_windows(len(tiling.corners) * tiling.rule.views)
+        return original.logits(tensor)
 
     @property
     def has_logits(self) -> bool:

@@ -242,7 +242,7 @@ class Dock(RunDock):
     def estimate(self, plan: Any, passes: Passes) -> str:
         """Return what a number of passes costs with the model and image of a plan, judged by the model's last run."""
         one = self._explanation_plan(plan)
-        return estimate(one.model, one.image, one.slices[0], passes, one.windows_words)
+        return estimate(one.model, one.image, one.slices[0], passes, one.windows_words, one.cost_of(passes))
 
     def _learn_speed(self, plan: Any, passes: Passes, seconds: float) -> None:
         """Remember how long the passes of a run took, for the next estimate."""

@@ -273,11 +273,11 @@ class Network(Behavior):
         run = run or self.logits
         if self.windows is None:
             return run(tensor)
-        found = self.kept.get(self.module, tensor, self.fixed)
+        found = self.kept.get((self.original or self).module, tensor, self.fixed)
         if found is None:
             with torch.inference_mode(False), torch.no_grad():  # a leaf for gradients can be made of it
                 found = run(tensor)
-            self.kept.put(self.module, tensor, found, self.fixed)
+            self.kept.put((self.original or self).module, tensor, found, self.fixed)
         return found
 
     def tiling(self, grid: Sequence[int]) -> Tiling:

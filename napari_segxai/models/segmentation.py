@@ -322,6 +322,7 @@ class SegmentationModel(Network):
                 with refusing_sizes(given, tensor):
                     check_values(given, tensor)
                     logits = given.logits_kept(tensor)
+                given.kept.note(image, prepared.placement.slice)
                 check_numbers(self, logits, image.name)
                 out = self.labeling.on_image(logits[0], prepared.placement, out)
         return out

@@ -237,7 +237,7 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
         plan = ExplanationPlan.make(model, image, sx.Target("thing", region=asked), "vanilla-gradient")
         assert plan.windows == (needed, of)
         if isinstance(asked, np.ndarray):
-            assert plan.windows_words == f"9 of {of} windows in the region"
+            assert plan.windows_words == f"9 of {of} windows in the region, behind the prediction's {of}"
         if isinstance(asked, str):
             assert plan.windows_words == f"{of} windows a pass"
         if asked is None:
@@ -249,6 +249,57 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
     words = ExplanationPlan.make(turned, image, "thing").windows_words
     assert words == f"{of} windows a pass or fewer (those of the region, once it is predicted)"
     assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
+
+
+def test_a_prediction_that_is_kept_says_how_many_windows_a_job_takes(image, monkeypatch):
+    model = model_of(Batched(), size=[16, 16], overlap=0.5)
+    of = len(model.tiling(image.shape).corners)
+
+    def words(target: sx.Target | str, seen: np.ndarray = image) -> str:
+        # Docks make an image of the layer every time.
+        return ExplanationPlan.make(model, sx.Image(seen.copy()), target, "vanilla-gradient").windows_words
+
+    assert words("thing").startswith(f"{of} windows a pass or fewer")
+    drawn = torch.from_numpy(model.predict(image) > 0)
+    place = tuple(int(k) for k in drawn.nonzero()[0])
+    needed = len(model.tiling(image.shape).touching(drawn))
+    object_ = sx.Target("thing", region=sx.Component(place))
+    assert words("thing") == (
+        f"{of} windows a pass" if needed == of else f"{needed} of {of} windows in the region"
+    )
+    found = int(words(object_).split()[0])
+    assert 0 < found <= needed
+    assert words("thing", image + 1).startswith(f"{of} windows a pass or fewer")
+    region = np.zeros(image.shape, bool)
+    region[4:6, 4:6] = True
+    asked = sx.Target("thing", region=region)
+    assert words(asked) == f"1 of {of} windows in the region"
+    plan = ExplanationPlan.make(model, image, asked, "vanilla-gradient")
+    assert plan.cost_of(plan.passes) == pytest.approx(plan.passes.cost / of)
+    monkeypatch.setattr(
+        "napari_segxai.analyses.explain.windows_needed.AT_ONCE", 1
+    )  # a large image: what a run found is known
+    model.kept.windows.clear()
+    assert "windows or more (those of the object" in words(object_)
+    sx.explain(model, image, object_, "vanilla-gradient", device="cpu")
+    assert int(words(object_).split()[0]) == found
+    with torch.no_grad():
+        model.module.head.bias += 1
+    assert words("thing").startswith(f"{of} windows a pass or fewer")
+
+
+def test_a_method_of_many_passes_uses_the_prediction_that_is_kept_and_keeps_it_for_others(image, region):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    model = model_of(network, size=[16, 16], overlap=0.5)
+    target = sx.Target("thing", region=region)
+    of = len(model.tiling(image.shape).corners)
+    found = sx.explain(model, image, target, "rise", device="cpu", masks=40)
+    assert "network" in found.record.engine  # a fused one
+    first = found.record.engine["windows_run"]
+    assert model.has_kept(sx.Image(image))
+    again = sx.explain(model, image, target, "rise", device="cpu", masks=40)
+    assert again.record.engine["windows_run"] == first - of
+    np.testing.assert_array_equal(again.map, found.map)
 
 
 def test_of_a_window_that_part_is_run_which_a_box_can_change_but_behind_an_instance_norm():

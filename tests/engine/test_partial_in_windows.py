@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import napari_segxai as sx
+from napari_segxai.core.progress import Stopped
 from napari_segxai.methods.registry import find_method
+from napari_segxai.models.inference.memory import OutOfMemory
 
 SIZE = 16
 
@@ -121,3 +123,67 @@ def test_a_partial_map_is_saved_with_what_was_run(model, image, tmp_path):
     assert again.record.partial
     np.testing.assert_array_equal(again.masks["windows_run"], part.masks["windows_run"])
     assert any("only 1 of 4 windows were run" in one for one in again.record.warnings)
+
+
+IN_THE_MIDST = ("seg-hires-grad-cam", "vanilla-gradient", "seg-grad-cam", "seg-xgrad-cam", "occlusion", "lrp")
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("kind", ["out of memory", "cancelled"])
+@pytest.mark.parametrize("method", IN_THE_MIDST)
+def test_what_ends_in_the_midst_of_a_window_loses_nothing(method, kind, swept, image, monkeypatch):
+    if swept:
+        if method not in POOLED:
+            pytest.skip("no sums over the layer")
+        monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 1)
+    windows = {"size": [SIZE, SIZE], "overlap": 0.5}
+    card = {"name": "small", "labels": ["background", "thing"], "spatial_dims": 2, "windows": windows}
+    network = Small()
+    model = sx.SegmentationModel(network, card)
+    whole = list(steps_of(model, image, method))
+    wanted = sx.explain(*_asked(model, image), method, **_options(method))
+    error = torch.OutOfMemoryError("out of memory") if kind == "out of memory" else Stopped()
+    last = [k for k, step in enumerate(whole) if step.partial is not None][-1]
+    shown = []
+    with monkeypatch.context() as patch, pytest.raises((OutOfMemory, Stopped)):
+        _run(
+            steps_of(model, image, method),
+            shown,
+            last,
+            lambda: patch.setattr(Small, "forward", _raising(error)),
+        )
+    part = shown[-1]()
+    assert part.record.partial
+    assert part.map.any()
+    assert np.isfinite(part.map).all()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    again = sx.explain(*_asked(model, image), method, **_options(method))
+    np.testing.assert_array_equal(again.map, wanted.map)
+
+
+def _run(steps, shown, last, then):
+    """Run to a step, and on after something has changed; note what could be shown."""
+    for k, step in enumerate(steps):
+        shown += [] if step.partial is None else [step.partial]
+        if k == last - 1:
+            then()
+
+
+def _raising(error):
+    def forward(self, x):
+        raise error
+
+    return forward
+
+
+def _asked(model, image):
+    where = np.zeros(image.shape, bool)
+    where[4:8, :] = True
+    return model, image, sx.Target("thing", region=where)
+
+
+def _options(method):
+    options = {"precision": "float32", "device": "cpu", "seed": 0}
+    if any(field.name == "layer" for field in dataclasses.fields(find_method(method).options)):
+        options["layer"] = "leave"
+    return options

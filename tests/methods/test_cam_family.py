@@ -336,10 +336,14 @@ WITHOUT_GRADIENT = {"activations-x-predictions", "seg-eigen-cam", "seg-score-cam
     "method",
     [m.name for m in all_methods("image") if m.layer_parameters and m.family == "intermediate features"],
 )
-def test_layers_that_do_not_count_give_a_zero_map_with_the_reason(method, layer):
+def test_layers_that_do_not_count_are_refused_or_give_a_zero_map_with_the_reason(method, layer):
     model = sx.load_model(Odd(), card=card(grid={"size": [16, 16]}))
     image = sx.Image(np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32))
     [name] = find_method(method).layer_parameters
+    if layer == "side":
+        with pytest.raises(sx.UserError, match="the map of network layer 'side' does not reach the output"):
+            sx.explain(model, image, sx.Target("object", region="image"), method, **{name: layer})
+        return
     # "cut" does count, so that zero would be wrong; l-crp goes on to the input, from which this network cuts a part
     if method == "l-crp" or (layer == "cut" and "gradients" in find_method(method).needs):
         with pytest.raises(sx.UserError, match=r"passes no gradient .* is detached"):

@@ -10,6 +10,7 @@ from helpers.networks import OBJECT, PATCH, LinearHead, card, located_model, pat
 
 import napari_segxai as sx
 from napari_segxai.methods.activation.seg_xres_cam import pool_windows
+from napari_segxai.methods.registry import all_methods, find_method
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -91,20 +92,59 @@ def test_an_empty_region_gives_a_zero_map_and_says_why(method):
     assert "predicts no pixel as 'object'" in ex.record.warnings[0]
 
 
-def test_a_layer_that_does_not_reach_the_target_gives_zero_and_says_so():
-    class Idle(LinearHead):
+class Idle(LinearHead):
+    """Calls a layer whose output it never uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = torch.nn.Conv2d(1, 2, 1)
+
+    def forward(self, x):
+        self.idle(x)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        one.name
+        for one in all_methods("image")
+        if "network layers" in one.needs and one.layers_of(one.make_options({}))
+    ],
+)
+def test_a_layer_that_does_not_reach_the_output_is_refused_before_the_work(method):
+    model = sx.load_model(Idle(), card=card())
+    field = next(iter(find_method(method).layers_of(find_method(method).make_options({}))))
+    with pytest.raises(sx.UserError, match="'idle' does not reach the output"):
+        sx.explain(model, setup(2)[1], "object", method, **{field: "idle"})
+
+
+def test_a_layer_that_does_not_reach_the_output_is_refused_by_whatever_names_layers():
+    model, image = sx.load_model(Idle(), card=card()), setup(2)[1]
+    with pytest.raises(sx.UserError, match="'idle' does not reach the output"):
+        sx.information_flow(model, image, ["object"], layers=["idle"])
+    with pytest.raises(sx.UserError, match="'idle' does not reach the output"):
+        sx.explain(model, image, "object", "segmentation-ability", layers="idle")
+
+
+def test_a_layer_that_reaches_another_label_alone_is_refused():
+    class Apart(LinearHead):
+        """A head for each label."""
+
         def __init__(self):
             super().__init__()
-            self.idle = torch.nn.Conv2d(1, 2, 1)
+            self.one, self.other = torch.nn.Conv2d(1, 1, 3, padding=1), torch.nn.Conv2d(1, 1, 3, padding=1)
 
         def forward(self, x):
-            self.idle(x)
-            return super().forward(x)
+            return torch.cat([self.one(x) - 10, self.other(x) + 10], 1)
 
-    model = sx.load_model(Idle(), card=card())
-    ex = sx.explain(model, setup(2)[1], "object", "seg-grad-cam", layer="idle")
-    assert not ex.map.any()
-    assert any("does not influence" in warning for warning in ex.record.warnings)
+    model = sx.load_model(Apart(), card=card())
+    for method in ("seg-grad-cam", "seg-hires-grad-cam", "seg-xgrad-cam", "grad-pam"):
+        with pytest.raises(
+            sx.UserError, match="score of 'object' does not depend on what network layer 'one' returns"
+        ):
+            sx.explain(model, setup(2)[1], "object", method, layer="one")
+        assert sx.explain(model, setup(2)[1], "object", method, layer="other").map.any()
 
 
 def test_pooled_gradients_that_cancel_are_told():

@@ -183,6 +183,15 @@ def test_fewer_windows_are_run_at_once_where_memory_runs_out():
 
     with pytest.raises(torch.OutOfMemoryError):
         stitch(never, x, tiling)
+    weights = Weights(torch.ones(3, 12, 12, 30, dtype=torch.float64), (0, 0, 0))
+    leaves = [x.clone().requires_grad_() for _ in range(2)]
+    scores = [
+        linear_score(each, leaf, tiling, weights, batch=lambda gradients, n=batch: n)
+        for each, leaf, batch in zip((network, run), leaves, (1, 4), strict=True)
+    ]
+    torch.testing.assert_close(scores[1], scores[0], rtol=0, atol=1e-10)
+    gradients = [torch.autograd.grad(one.sum(), [leaf])[0] for one, leaf in zip(scores, leaves, strict=True)]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-10)
 
 
 def test_windows_on_which_nothing_depends_are_not_run_again():
@@ -248,6 +257,34 @@ def test_a_network_whose_window_holds_the_image_is_explained_as_without_windows(
     for method in ("vanilla-gradient", "integrated-gradients", "rise", "occlusion"):
         maps = [sx.explain(m, image, "one", method, device="cpu").map for m in (plain, windowed)]
         np.testing.assert_allclose(maps[1], maps[0], rtol=1e-3, atol=1e-5 * np.abs(maps[0]).max())
+
+
+@pytest.mark.parametrize("padding", ["constant", "replicate", "reflect"])
+@pytest.mark.parametrize("method", ["vanilla-gradient", "integrated-gradients"])
+def test_the_gradient_of_an_image_smaller_than_a_window_counts_the_copies_around_it(method, padding):
+    """Of values that are copied, the copies count as well; a constant is no part of the image."""
+    network, image = Small(2), np.random.default_rng(0).random((11, 24)).astype(np.float32)
+    rule = {"size": [16, 16], "padding": padding, "mirror": [0]}
+    model = model_of(network, rule, 2)
+
+    class Stitched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            return whole(
+                self.network, x, Tiling(Windows(**{**rule, "size": (16, 16), "mirror": (0,)}), (11, 24))
+            )
+
+    region = np.zeros(image.shape, bool)
+    region[:3, 4:9] = True
+    options = {"steps": 4} if method == "integrated-gradients" else {"signed": True}
+    found, wanted = (
+        sx.explain(each, image, sx.Target("one", region=region), method, device="cpu", **options).map
+        for each in (model, model_of(Stitched(), None, 2))
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_windows_that_cannot_be_are_refused_before_anything_runs():

@@ -21,6 +21,7 @@ from napari_segxai.engine.cases import chosen_layers, count_of
 from napari_segxai.io.cases.case import Cases
 from napari_segxai.methods.registry import Extent, Method, OnCases, Size, find_method
 from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.introspection.layers import check_used
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -93,7 +94,7 @@ class SurveyPlan:
         for package in asked.packages:
             need(package, "concepts", method)
         for layer in found.layers_of(options).values():
-            model.find_layer(layer)
+            check_used(model.find_layer(layer), model.name)
         listed = found.lists_layers
         layers = len(chosen_layers(model, options.layers, [])) if listed else 1  # raises
         labels = _labels(model, label, asked, method)

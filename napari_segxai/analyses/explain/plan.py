@@ -14,6 +14,7 @@ from torch import nn
 from napari_segxai.analyses.concepts.sources import check_first, entry_of
 from napari_segxai.analyses.explain.error_components import notes_on_truth, with_error_found
 from napari_segxai.analyses.explain.takes import refusal
+from napari_segxai.analyses.explain.windows_needed import needed_windows
 from napari_segxai.analyses.inputs import as_image
 from napari_segxai.core.arguments import whole_number
 from napari_segxai.core.errors import UserError
@@ -28,6 +29,7 @@ from napari_segxai.io.cases.find import find_cases
 from napari_segxai.methods.registry import Method, find_method
 from napari_segxai.methods.size import Size
 from napari_segxai.models.inference.device import choose_device
+from napari_segxai.models.introspection.layers import check_used
 from napari_segxai.models.preprocessing.framed import place
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
@@ -120,7 +122,7 @@ class ExplanationPlan:
             raise UserError(why)
         if "network layers" in found.needs:
             for layer in found.layers_of(options).values():
-                model.find_layer(layer)
+                check_used(model.find_layer(layer), model.name)
             if layers := found.listed_layers(options):
                 chosen_layers(model, layers, [])  # raises
         seed = whole_number(seed, "seed", 0, HIGHEST_SEED)
@@ -194,7 +196,7 @@ class ExplanationPlan:
     def windows(self) -> tuple[int | None, int] | None:
         """How many windows hold a place of the region, and how many there are; None where the network sees images whole.
 
-        How many hold the region is None where that is found in the prediction.
+        How many hold the region is None where that is found in the prediction, and none of this image is kept.
         """
         model, region = self.model, self.target.region
         if model.windows is None:
@@ -202,8 +204,10 @@ class ExplanationPlan:
         placement = place(model.card, self.image, self.slices[0], model.multiples)
         tiling = model.tiling(placement.shape)
         of = len(tiling.corners)
+        if self.target.own_score is not None:  # it may read every place
+            return of, of
         if self.target.boundary is not None or region is None or isinstance(region, Component):
-            return None, of
+            return needed_windows(model, self.image, self.slices[0], self.target), of
         if isinstance(region, np.ndarray) and region.any():
             rows = [
                 np.nonzero(region.any(tuple(set(range(region.ndim)) - {k})))[0] for k in range(region.ndim)
@@ -219,16 +223,39 @@ class ExplanationPlan:
         box = placement.box_on_grid(low, stop)
         return 0 if box is None else len(tiling.meeting(box)), of
 
+    @cached_property
+    def is_predicted(self) -> bool:
+        """Whether the prediction of the image is kept, as far as a glance tells: through windows that of the last image is."""
+        if self.model.windows is None or len(self.slices) > 1:
+            return False
+        placement = place(self.model.card, self.image, self.slices[0], self.model.multiples)
+        return self.model.kept.of(self.model.module, self.image, placement.slice) is not None
+
     @property
     def windows_words(self) -> str:
         """Say how many windows a job takes of how many; "" where the network sees images whole."""
-        first = self.model.first_stage
-        before = ", behind a prediction of the first stage" if first and not first.knows(self.image) else ""
-        return self._words_of_windows() + before
-
-    def _words_of_windows(self) -> str:
         if self.windows is None:
             return ""
+        needed, of = self.windows
+        before = []
+        if not self.is_predicted and needed is not None and needed < of:
+            before = [f"the prediction's {of}"]
+        first = self.model.first_stage
+        if first and not first.knows(self.image):
+            before.append("a prediction of the first stage")
+        return self._words_of_windows() + (f", behind {' and '.join(before)}" if before else "")
+
+    def cost_of(self, passes: Passes) -> float:
+        """Return what passes cost of which, through windows, only those are run that are needed, and the prediction only where none is kept."""
+        if self.windows is None:
+            return passes.cost
+        needed, of = self.windows
+        if needed is None:
+            return passes.cost
+        return passes.cost * needed / of + (0 if self.is_predicted else len(self.slices))
+
+    def _words_of_windows(self) -> str:
+        assert self.windows is not None
         (needed, of), region = self.windows, self.target.region
         if needed is not None:
             return f"{of} windows a pass" if needed == of else f"{needed} of {of} windows in the region"

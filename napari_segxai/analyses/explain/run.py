@@ -13,6 +13,7 @@ import torch
 from napari_segxai.analyses.explain.assemble import Assembler
 from napari_segxai.analyses.explain.plan import ExplanationPlan
 from napari_segxai.analyses.explain.result import Explanation
+from napari_segxai.analyses.explain.windows_needed import remember_windows
 from napari_segxai.core.progress import Step, Steps, relay
 from napari_segxai.core.target import Component
 from napari_segxai.core.text_table import listed
@@ -75,6 +76,7 @@ def explanations_steps(plans: Sequence[ExplanationPlan]) -> Steps[list[Explanati
                     for k, finding in zip(going, done.value, strict=True):
                         canvases[k].seconds = seconds
                         canvases[k].add(questions[k], finding, plans[k].slices[position])
+                        remember_windows(questions[k])
                     break
                 seconds = time.perf_counter() - start
                 for canvas in canvases:

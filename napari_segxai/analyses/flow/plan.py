@@ -28,7 +28,7 @@ from napari_segxai.methods.activation import (
 )
 from napari_segxai.methods.registry import find_method
 from napari_segxai.models.ground_truth import Truth, ignored_by, truth_labels
-from napari_segxai.models.introspection.layers import NetworkLayer
+from napari_segxai.models.introspection.layers import NetworkLayer, check_used
 from napari_segxai.models.registry import load_model
 from napari_segxai.models.segmentation import SegmentationModel
 
@@ -256,6 +256,8 @@ def _chosen_layers(model: SegmentationModel, layers: Sequence[str] | str | None)
     else:
         named = {model.find_layer(name).name for name in ([layers] if isinstance(layers, str) else layers)}
         found = tuple(layer for layer in model.example_layers if layer.name in named)
+        for layer in found:
+            check_used(layer, model.name)
     if not found:
         raise UserError(f"{model.name} has no network layers that can be named.")
     return found

@@ -74,7 +74,7 @@ class WindowCache:
         inner = tuple(slice(0, n) for n in tiling.grid) if reading is None else reading.box
         box, corners = tiling.on_padded(inner), tiling.corners if reading is None else reading.corners
         shape = tuple(part.stop - part.start for part in box)
-        out = torch.zeros((len(tensor), network.outputs, *shape), device=tensor.device, dtype=torch.float32)
+        out = torch.zeros((len(tensor), network.outputs, *shape), device=tensor.device, dtype=tensor.dtype)
         work = _Work(self, box, len(tensor) * len(corners))
         importance = tiling.importance.to(out)
         whole: list[Tensor] = []  # sums of all windows, to be divided by those of their weights

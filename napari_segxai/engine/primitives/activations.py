@@ -13,7 +13,12 @@ from napari_segxai.core.errors import UserError
 from napari_segxai.core.progress import Steps
 from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.intermediates import intermediates
-from napari_segxai.engine.primitives.cancellation import CANCELS, noise_of_products, product_noise
+from napari_segxai.engine.primitives.cancellation import (
+    CANCELS,
+    first_names,
+    noise_of_products,
+    product_noise,
+)
 from napari_segxai.engine.primitives.gradient_check import known_to_reach
 from napari_segxai.engine.primitives.gradient_watch import beginning
 from napari_segxai.engine.question import Question
@@ -68,7 +73,12 @@ def record(
     Returns
     -------
     list of Recorded
-        A layer that does not influence the target has a zero gradient and leaves a warning.
+        Of several layers, one that does not influence the target has a zero gradient and leaves a warning.
+
+    Raises
+    ------
+    UserError
+        If the target depends on none of them.
     """
     if question.model.windows is not None:
         return (yield from _record_windows(question, names, score, partial))
@@ -289,17 +299,28 @@ class LayerRecorder:
             One number, computed from `logits`.
         keep
             Whether the graph is kept for another backward pass.
+
+        Raises
+        ------
+        UserError
+            If the score depends on none of the layers.
         """
         found: dict[int, Tensor] = {}
-        self.each_gradient(score, lambda k, gradient: found.__setitem__(k, gradient), keep=keep)
+        reached = self.each_gradient(score, lambda k, gradient: found.__setitem__(k, gradient), keep=keep)
+        if not reached:
+            names = first_names([repr(layer.name) for layer in self.layers])
+            raise UserError(
+                f"{self.question.model.name}: the score of {self.question.target.label!r} does not depend on what network layer {names} returns, "
+                "so that the map would be zero; choose another."
+            )
         return [found[k] for k in range(len(self.layers))]
 
     def each_gradient(
         self, score: Tensor, take: Callable[[int, Tensor], None], *, keep: bool = False
-    ) -> None:
+    ) -> set[int]:
         """Hand every layer's gradient to `take` while the backward pass runs, so that it need not be kept.
 
-        Layers that do not influence the score get zeros and leave a warning.
+        Layers that do not influence the score get zeros and leave a warning; the numbers of the others are returned.
         """
         seen: set[int] = set()
         tensors = [self._tensors[layer.name][0] for layer in self.layers]
@@ -328,6 +349,7 @@ class LayerRecorder:
                 if warning not in self.question.warnings:
                     self.question.warnings.append(warning)
                 take(k, torch.zeros_like(self.activations[k]))
+        return seen
 
 
 def _capture(

@@ -144,12 +144,11 @@ def _through_windows(
     tiling = slopes.tiling
     yield question.step("forward pass")
     total = torch.zeros_like(tiling.pad(question.input))
-    inner = (..., *tiling.inner)
 
     def first(number: int) -> Callable[[], Finding] | None:
         if partial is None:
             return None
-        return lambda: so_far(tiles, number, partial(total[inner].clone()))
+        return lambda: so_far(tiles, number, partial(tiling.unpad(total).clone()))
 
     for number, view in enumerate(tiles.views, start=1):
         own_rule = nullcontext() if around is None else around(0)
@@ -161,4 +160,4 @@ def _through_windows(
         total[(..., *tiling.place(view.corner))] += gradient.flip(view.axes)
         yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
-    return total[inner]
+    return tiling.unpad(total)

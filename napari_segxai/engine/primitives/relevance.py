@@ -301,7 +301,7 @@ def relevance_of_input(
     def first(number: int) -> Callable[[], Finding] | None:
         if partial is None:
             return None
-        return lambda: so_far(tiles, number, partial(total[(..., *tiling.inner)].clone()))
+        return lambda: so_far(tiles, number, partial(tiling.unpad(total).clone()))
 
     for number, view in enumerate(tiles.views, start=1):
         begin = slopes.at(view)
@@ -311,4 +311,4 @@ def relevance_of_input(
         balances.append(found.balance)
         yield question.step(f"window {number} of {len(tiles.views)}", first(number))
     question.executor.note_windows(len(tiles.views), gradients=True)
-    return total[(..., *tiling.inner)], summed(balances)
+    return tiling.unpad(total), summed(balances)

@@ -122,7 +122,7 @@ class RelevanceSums:
                 1, forwards=passes.forward, suffix=passes.suffix, gradients=True, more=number > 1
             )
             yield question.step(f"through {name}: window {number} of {len(tiles.views)}")
-        return [total[(..., *tiling.inner)] for total in totals]
+        return [tiling.unpad(total) for total in totals]
 
 
 class OfLayer(NamedTuple):

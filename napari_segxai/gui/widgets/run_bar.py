@@ -260,15 +260,32 @@ def duration(seconds: float) -> str:
 
 
 def estimate(
-    model: SegmentationModel, image: Image, index: int | None, passes: Passes, windows: str = ""
+    model: SegmentationModel,
+    image: Image,
+    index: int | None,
+    passes: Passes,
+    windows: str = "",
+    cost: float | None = None,
 ) -> str:
-    """Return what Run would cost: the passes, what windows they go through, and the time as judged by the model's last run."""
-    return estimate_on(model, model.grid_for(image, index), passes, windows)
+    """Return what Run would cost: the passes, what windows they go through, and the time as judged by the model's last run.
+
+    Parameters
+    ----------
+    cost
+        In whole passes, where some are run in part.
+    """
+    return estimate_on(model, model.grid_for(image, index), passes, windows, cost)
 
 
-def estimate_on(model: SegmentationModel, grid: Sequence[int], passes: Passes, windows: str = "") -> str:
+def estimate_on(
+    model: SegmentationModel,
+    grid: Sequence[int],
+    passes: Passes,
+    windows: str = "",
+    cost: float | None = None,
+) -> str:
     """Return what passes on a model grid cost; see `estimate`."""
-    seconds = model.seconds * model.cells_run(grid) * passes.cost
+    seconds = model.seconds * model.cells_run(grid) * (passes.cost if cost is None else cost)
     if model.windows is not None and not windows:
         windows = f"{counted(len(model.tiling(tuple(grid)).corners), 'window')} a pass"
     through = f", {windows}" if windows else ""

@@ -192,6 +192,21 @@ def find_layer(
     )
 
 
+def check_used(layer: NetworkLayer, model_name: str) -> None:
+    """Refuse a network layer that was chosen by hand and on whose map the output does not depend.
+
+    Raises
+    ------
+    UserError
+        If that is so.
+    """
+    if layer.stage == "unused":
+        raise UserError(
+            f"{model_name}: the map of network layer {layer.name!r} does not reach the output ({layer.reason}), so that there is nothing to "
+            "explain by it; choose another."
+        )
+
+
 def not_run(model_name: str, layer: str) -> UserError:
     """Return the error for a network layer that did not run: the network chooses by the image what it runs."""
     return UserError(f"{model_name} did not run network layer {layer!r} on this image; choose another.")

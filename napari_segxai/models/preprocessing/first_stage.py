@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_segxai.core import orientation
 from napari_segxai.core.errors import UserError
 from napari_segxai.models.preprocessing.intensity import filled
-from napari_segxai.models.preprocessing.resample import label_image
+from napari_segxai.models.preprocessing.label_image import LabelResampling
 
 if TYPE_CHECKING:
     from napari_segxai.core.image import Image
@@ -38,12 +38,15 @@ class FirstStage:
         An image and a device -> its label image: whole numbers, (*spatial), on the image's grid.
     is_kept
         Whether nothing has to be run to read it, for another copy of an image that was predicted.
+    resampling
+        How its label image is brought to the grid of the second stage.
     """
 
     name: str
     values: tuple[int, ...]
     read: Callable[[Image, torch.device], np.ndarray]
     is_kept: Callable[[Image], bool] = lambda image: False
+    resampling: LabelResampling = LabelResampling()
     _known: WeakKeyDictionary[Image, np.ndarray] = field(default_factory=WeakKeyDictionary)
 
     def knows(self, image: Image) -> bool:
@@ -66,7 +69,9 @@ class FirstStage:
         seen = placement.cropped(orientation.apply(image.channels_first(), placement.turn))
         inside = filled(torch.from_numpy(np.ascontiguousarray(seen != 0))[None])[0, 0].numpy()
         labels = np.where((labels == 0) & ~inside, OUTSIDE, labels.astype(np.int32))
-        labels = label_image(labels, placement.resampled_shape, placement.apart[0])
+        after = placement.cell_size(image)
+        before = [length / pixels for length, pixels in zip(after, placement.pixels_per_cell, strict=True)]
+        labels = self.resampling.resample(labels, placement.resampled_shape, before, after)
         out = torch.zeros((1, len(self.values), *placement.shape), device=device)
         for k, value in enumerate(self.values):
             out[(0, k, *placement.inner)] = torch.from_numpy(labels == value)[placement.kept].to(out)

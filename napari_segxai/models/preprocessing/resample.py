@@ -118,13 +118,13 @@ def cubic(
         if apart is None:
             into[...] = spline(values, shape, **settings)
             continue
-        into[...] = _apart(
+        into[...] = apart_resized(
             values, shape, apart, lambda plane, size: spline(plane, size, **settings), int(along == "linear")
         )
     return out
 
 
-def _apart(
+def apart_resized(
     values: np.ndarray,
     shape: tuple[int, ...],
     apart: int,
@@ -142,40 +142,3 @@ def _apart(
     where = list(np.meshgrid(*map(np.arange, shape), indexing="ij", sparse=True))
     where[apart] = before / after * (where[apart] + 0.5) - 0.5
     return map_coordinates(stack, np.broadcast_arrays(*where), order=order, mode="nearest")
-
-
-def label_image(labels: np.ndarray, shape: tuple[int, ...], apart: int | None) -> np.ndarray:
-    """Resample a label image as nnU-Net does: every label linearly, and of a cell the label that has most of it.
-
-    Where several have as much, it is that of the nearest pixel if it is one of them, else the smallest.
-
-    Parameters
-    ----------
-    labels
-        Whole numbers, (*spatial).
-    apart
-        As of `cubic`; along that axis the nearest slice is taken.
-    """
-    if labels.shape == tuple(shape):
-        return labels
-    if apart is None:
-        return _most(labels, shape)
-    return _apart(labels, shape, apart, _most, 0)
-
-
-def _most(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    from skimage.transform import resize as spline
-
-    settings = {"mode": "edge", "clip": True, "anti_aliasing": False}
-    nearest = spline(labels.astype(np.float64), shape, order=0, **settings)
-    most, of_nearest = np.full(shape, -1.0), np.zeros(shape)
-    out = np.zeros(shape, labels.dtype)
-    for label in np.unique(labels):
-        share = spline((labels == label).astype(np.float64), shape, order=1, **settings)
-        more = share > most
-        most[more], out[more] = share[more], label
-        here = nearest == label
-        of_nearest[here] = share[here]
-    tied = of_nearest == most
-    out[tied] = nearest[tied]
-    return out

@@ -6,18 +6,35 @@ kept: it takes as much memory as the labels have volumes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_segxai.core.image import Lazy
 from napari_segxai.models.inference.weights import fingerprint, state
+
+if TYPE_CHECKING:
+    from napari_segxai.core.image import Image
+
+
+SAMPLES = 16
+"""Places along every axis at which an image is glanced at."""
 
 
 class KeptPrediction:
-    """The logits of one input of one network in one state."""
+    """The logits of one input of one network in one state.
+
+    Attributes
+    ----------
+    windows
+        Through how many windows questions about them go, by what is asked.
+    """
 
     def __init__(self) -> None:
+        self.windows: dict[Any, int] = {}
+        self._about: Any = None
         self._key: Any = None
         self._input: Tensor | None = None
         self._fixed: Tensor | None = None
@@ -52,7 +69,33 @@ class KeptPrediction:
 
     def put(self, module: nn.Module, input: Tensor, logits: Tensor, fixed: Tensor | None = None) -> None:
         """Keep the logits of an input in place of those before."""
+        self.windows, self._about = {}, None
         self._key, self._input, self._fixed, self._logits = _key(module), input, fixed, logits
+
+    def note(self, image: Image, slice: int | None) -> None:
+        """Note whose logits these are, and of which slice of the turned image: for those who are to be told before anything is run."""
+        self._about = glance(image), slice
+
+    def of(self, module: nn.Module, image: Image, slice: int | None) -> Tensor | None:
+        """Return the logits of an image, as far as a glance at it and at the network tells; see `get`, which looks at every value."""
+        if self._logits is None or self._about is None or self._about[1] != slice:
+            return None
+        seen = glance(image)
+        if seen is None or seen != self._about[0] or self._key[:2] != (id(module), state(module)):
+            return None
+        return self._logits
+
+
+def glance(image: Image) -> Any:
+    """Return what tells an image from most others at once: its geometry and some of its values; None where these are not in memory."""
+    stored = image.stored
+    if isinstance(stored, Lazy) and not stored.is_read:
+        return None
+    array = stored.read() if isinstance(stored, Lazy) else image.array
+    some = array[tuple(slice(None, None, max(1, n // SAMPLES)) for n in array.shape)]
+    affine = None if image.affine is None else np.asarray(image.affine).tobytes()
+    axes = image.channel_axis, image.time_axis, image.plane
+    return array.shape, array.dtype.str, some.tobytes(), affine, image.spacing, axes
 
 
 def _key(module: nn.Module) -> tuple[Any, ...]:

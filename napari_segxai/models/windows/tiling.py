@@ -172,6 +172,18 @@ class Tiling:
             return F.pad(tensor, around, value=self.rule.padding_value)
         return F.pad(tensor, around, mode=self.rule.padding)
 
+    def unpad(self, values: Tensor) -> Tensor:
+        """Bring contributions on the padded grid, (N, channels, *padded), to the grid: those of copies to what they are copies of.
+
+        Those of a constant that was put around are left out.
+        """
+        if self.padded == self.grid or self.rule.padding == "constant":
+            return values[(..., *self.inner)]
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = values.new_zeros((*values.shape[:2], *self.grid)).requires_grad_(True)
+            (found,) = torch.autograd.grad(self.pad(leaf), [leaf], values.clone())
+        return found
+
     def pad_zeros(self, tensor: Tensor) -> Tensor:
         """Put (N, any, *grid) into the middle of a padded grid of zeros."""
         if self.padded == self.grid:

@@ -97,6 +97,18 @@ def test_windows_say_of_a_folder_what_one_pass_says(method, folder):
         np.testing.assert_allclose(other.array(), one.array(), atol=1e-4)
 
 
+def test_values_that_are_not_finite_are_told_and_leave_nothing_behind(folder, monkeypatch):
+    """In no layer, whichever sweep over the windows it belongs to."""
+    model = model_of(size=[8, 8], overlap=0.5)
+    with torch.no_grad():
+        model.module.later[0].weight[1] = torch.nan
+    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 4 * 144)  # a channel
+    for method in ("network-dissection", "segmentation-ability"):
+        found = sx.survey(model, folder / "images", method, **ASKED[method])
+        assert set(found.failed) == {f"c{k}" for k in range(8)}
+        assert all("not finite" in said for said in found.failed.values())
+
+
 def test_activations_of_windows_are_averaged_where_they_overlap():
     """A network that normalises: each window says something else of the same cell, and the weighted mean counts."""
     network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.InstanceNorm2d(3), nn.Conv2d(3, 2, 1))

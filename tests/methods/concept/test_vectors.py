@@ -5,10 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 
-import napari_segxai as sx
 from napari_segxai.methods.concept.parts.vectors import CellSample
 
 
@@ -21,10 +19,9 @@ def view(k: int) -> SimpleNamespace:
 def sample(order, **asked) -> CellSample:
     out = CellSample(0, **asked)
     for k in order:
-        place = torch.arange(16.0).view(1, 1, 4, 4)
-        out.add(
-            view(k), torch.cat([place, torch.full_like(place, k)], 1), place=place[0, 0], even=float(k % 2)
-        )
+        where = out.draw(view(k), (4, 4))
+        values = torch.stack([where.float(), torch.full_like(where, k).float()])
+        out.keep(view(k), values, place=where, even=torch.full_like(where, k % 2))
     return out
 
 
@@ -46,10 +43,3 @@ def test_cells_keep_what_was_said_of_them_and_padding_is_left_out():
     np.testing.assert_array_equal(found.facts["even"], found.values[:, 1] % 2)
     part = found.only(found.subjects == "s1")
     assert set(part.cases) == {"c2", "c3"}
-
-
-def test_values_that_are_not_finite_are_refused_and_leave_nothing_behind():
-    out = CellSample(0, per_case=4)
-    with pytest.raises(sx.UserError, match="not finite"):
-        out.add(view(0), torch.full((1, 2, 4, 4), torch.nan))
-    assert len(out.vectors()) == 0

@@ -15,7 +15,8 @@ from helpers.nnunet import CONFIGURATION, DATASET, network, plans, write_results
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
-from napari_segxai.models.preprocessing.resample import label_image
+from napari_segxai.models.formats.nnunet.plans import read_plans
+from napari_segxai.models.preprocessing.label_image import LabelResampling
 
 FIRST, SECOND = "3d_lowres", "3d_cascade_fullres"
 
@@ -231,6 +232,13 @@ def resampled_otherwise(folder: Path) -> dict:
     return {}
 
 
+def told_otherwise(folder: Path) -> dict:
+    facts = told()
+    facts["configurations"][SECOND]["resampling_fn_seg_kwargs"] = {"is_seg": True, "order": 1, "order_zz": 4}
+    (second_of(folder) / "plans.json").write_text(json.dumps(facts))
+    return {}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -238,7 +246,8 @@ def resampled_otherwise(folder: Path) -> dict:
         (of_other_labels, "has other labels or channels than"),
         (itself, "is a second stage itself"),
         (nowhere, "there is no such file or folder, which previous_stage in the card names"),
-        (resampled_otherwise, "is not nnU-Net's usual one"),
+        (resampled_otherwise, "by 'mine' with"),
+        (told_otherwise, "'order_zz': 4}, and images by 'resample_data_or_seg_to_shape', which is none of"),
     ],
 )
 def test_every_failure_is_one_sentence(change, words, folder, tmp_path):
@@ -273,8 +282,30 @@ def test_regions_are_painted_as_nnunet_writes_them(image, tmp_path):
 
 
 def test_labels_are_resampled_to_that_which_has_most_of_a_cell():
-    line = np.array([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
-    np.testing.assert_array_equal(label_image(line, (1, 3), None), [[0, 1, 2]])
-    np.testing.assert_array_equal(label_image(line, (1, 27), None), np.repeat(line, 3, 1))
+    line, one = np.array([[0, 0, 0, 1, 1, 1, 2, 2, 2]]), (1.0, 1.0)
+
+    def resampled(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        return LabelResampling().resample(labels, shape, one, one)
+
+    np.testing.assert_array_equal(resampled(line, (1, 3)), [[0, 1, 2]])
+    np.testing.assert_array_equal(resampled(line, (1, 27)), np.repeat(line, 3, 1))
     far = np.array([[0, 0, 0, 2, 2, 2]])  # between 0 and 2 there is no 1
-    assert set(np.unique(label_image(far, (1, 13), None))) == {0, 2}
+    assert set(np.unique(resampled(far, (1, 13)))) == {0, 2}
+
+
+FROZEN = json.loads((Path(__file__).parents[2] / "data" / "nnunet" / "label_images.json").read_text())
+
+
+@pytest.mark.parametrize("name", FROZEN["found"])
+def test_labels_are_resampled_as_nnunet_s_own_functions_do_it(name, tmp_path):
+    """Frozen by scripts/make_label_images.py."""
+    frozen, facts = FROZEN["found"][name], told()
+    facts["configurations"][SECOND] |= {
+        "resampling_fn_seg": frozen["function"],
+        "resampling_fn_seg_kwargs": {"is_seg": True, **frozen["told"]},
+    }
+    (tmp_path / "plans.json").write_text(json.dumps(facts))
+    way = read_plans(tmp_path / "plans.json", SECOND).label_resampling
+    wanted, labels = np.array(frozen["labels"]), np.array(FROZEN["labels"], np.int32)
+    found = way.resample(labels, wanted.shape, FROZEN["before"], FROZEN["after"])
+    np.testing.assert_array_equal(found, wanted)

@@ -29,7 +29,7 @@ Load = Callable[[Path], SegmentationModel]
 
 
 def first_stage(results: Results, dataset: Dataset, name: str, given: str | None, load: Load) -> FirstStage:
-    """Return the first stage of a cascade.
+    """Return the first stage of a cascade, whose labels are resampled in nnU-Net's usual way.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,9 +65,11 @@ def _load(
         )
     stage = None
     if name is not None:
+        resampling = plans.label_resampling  # which may refuse, before another folder is read
         stage = first_stage(
             results, dataset, name, card.previous_stage, partial(_load, trust=trust, is_first=True)
         )
+        stage = replace(stage, resampling=resampling)
     inputs = len(dataset.channels) + (0 if name is None else len(dataset.values))
     outputs = len(dataset.labels) - bool(dataset.regions)
     networks = [network_of(plans, first, inputs, outputs, trust=trust)]

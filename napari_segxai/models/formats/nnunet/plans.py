@@ -10,12 +10,32 @@ from typing import Any
 from napari_segxai.core.errors import UserError, nearest
 from napari_segxai.models.formats.nnunet.dataset import NNUNET
 from napari_segxai.models.loading.json_mapping import json_mapping
+from napari_segxai.models.preprocessing.label_image import LabelResampling
+from napari_segxai.models.preprocessing.resample import COARSE
 
 CONFIGURATION = re.compile(r"\w[\w.-]*")
 """Names of configurations: they are parts of names of folders."""
 
 RESAMPLES = "resample_data_or_seg_to_shape"
 """The function by which nnU-Net resamples unless it is told otherwise."""
+
+BY_TORCH, NOT_RESAMPLED = "resample_torch_fornnunet", "no_resampling_hack"
+"""Its other functions."""
+
+LABEL_FUNCTIONS = (RESAMPLES, BY_TORCH, NOT_RESAMPLED)
+
+LABEL_ARGUMENTS: dict[str, Any] = {
+    "is_seg": False,
+    "order": 3,
+    "order_z": 0,
+    "force_separate_z": None,
+    "separate_z_anisotropy_threshold": COARSE,
+    "memefficient_seg_resampling": False,
+    "mode": "linear",
+    "aniso_axis_mode": "nearest-exact",
+    "num_threads": None,
+}
+"""What these functions are told of label images, and what they do without a word; the number of threads changes nothing."""
 
 OLD_NETWORK = (
     "UNet_class_name",
@@ -105,20 +125,47 @@ class Plans:
             raise UserError(
                 f"{self.path}: previous_stage of {self.name!r} is {name!r:.60}; it needs the name of a configuration."
             )
-        told = self.settings.get("resampling_fn_seg_kwargs") or {}
-        apart = (self.settings.get("resampling_fn_data_kwargs") or {}).get("force_separate_z")
-        usual = told.get("order", 1) == 1 and told.get("order_z", 0) == 0
-        own = (
-            self.settings.get("resampling_fn_seg", RESAMPLES)
-            == self.settings.get("resampling_fn_data", RESAMPLES)
-            == RESAMPLES
-        )
-        if not usual or not own or told.get("force_separate_z", apart) != apart or len(self.patch) != 3:
+        if len(self.patch) != 3:
             raise UserError(
-                f"{self.path}: the first stage's labels are resampled for {self.name!r} in a way that is not nnU-Net's usual one "
-                f"({RESAMPLES}, order 1, order_z 0), which alone is known for cascades."
+                f"{self.path}: {self.name!r} is a cascade of slices, which nnU-Net does not have."
             )
         return name
+
+    @property
+    def label_resampling(self) -> LabelResampling:
+        """How the labels of a first stage are brought to the grid.
+
+        Raises
+        ------
+        UserError
+            If that is none of nnU-Net's ways.
+        """
+        function = self.settings.get("resampling_fn_seg", RESAMPLES)
+        images = self.settings.get("resampling_fn_data", RESAMPLES)
+        told = self.settings.get("resampling_fn_seg_kwargs")
+        told = {**LABEL_ARGUMENTS, **(told if isinstance(told, dict) else {"is_seg": True, "order": 1})}
+        unlike = (function == NOT_RESAMPLED) != (images == NOT_RESAMPLED)
+        right = (
+            all(name in LABEL_ARGUMENTS for name in told)
+            and told["is_seg"] is True
+            and told["order"] in range(6)
+            and told["order_z"] in range(6)
+            and told["force_separate_z"] in (None, True, False)
+            and told["separate_z_anisotropy_threshold"] == COARSE
+            and (told["mode"], told["aniso_axis_mode"]) == ("linear", "nearest-exact")
+        )
+        if function not in LABEL_FUNCTIONS or unlike or not right:
+            raise UserError(
+                f"{self.path}: the first stage's labels are resampled for {self.name!r} by {function!r:.60} with {told!r:.200}, and images by "
+                f"{images!r:.60}, which is none of nnU-Net's own ways; open the first stage alone."
+            )
+        return LabelResampling(
+            "torch" if function == BY_TORCH else "splines",
+            int(told["order"]),
+            int(told["order_z"]),
+            told["force_separate_z"],
+            bool(told["memefficient_seg_resampling"]),
+        )
 
     @property
     def network(self) -> tuple[str, dict[str, Any]]:
