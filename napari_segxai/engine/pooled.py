@@ -52,6 +52,8 @@ class Pooling:
         All sums -> a function of what was recorded at some cells, which returns the map there: (*cells).
     gradients
         Whether `map` reads the gradient.
+    adds
+        Whether its values are contributions, which add up where windows overlap; else they are averaged.
     said
         Names of the layers, and all sums of each -> what a user should know.
     """
@@ -59,6 +61,7 @@ class Pooling:
     stages: Sequence[Stage]
     map: Callable[[Sums], Callable[[Recorded], Tensor]]
     gradients: bool = False
+    adds: bool = False
     said: Callable[[Sequence[str], Sequence[Sums]], list[str]] = lambda names, sums: []
 
     @property
@@ -101,7 +104,7 @@ def pooled_maps(
             sums: Sums = ()
             for stage in pooling.stages:
                 sums += stage.of(one, sums)
-            maps.append(one.tiles.place(pooling.map(sums)(one), adds=False))
+            maps.append(one.tiles.place(pooling.map(sums)(one), adds=pooling.adds))
             found.append(sums)
         return finding(Pooled(maps, pooling.said(names, found)))
 
@@ -159,9 +162,11 @@ def _in_sweeps(
     warnings, parts = pooling.said(names, sums), [pooling.map(one) for one in sums]
     maps = [torch.zeros(tiling.padded, device=question.device) for _ in names]
     shares, importance = torch.zeros_like(maps[0]), tiling.importance.to(question.device)
+    if pooling.adds:
+        importance = torch.ones_like(importance)
 
     def found(number: int) -> Finding:
-        norm = shares.where(shares > 0, 1)
+        norm = shares.where(shares > 0, 1) if not pooling.adds else torch.ones_like(shares)
         made = finding(Pooled([(one / norm)[tiling.inner] for one in maps], warnings))
         return so_far(tiles, number, made)
 

@@ -237,7 +237,9 @@ def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
         plan = ExplanationPlan.make(model, image, sx.Target("thing", region=asked), "vanilla-gradient")
         assert plan.windows == (needed, of)
         if isinstance(asked, np.ndarray):
-            assert plan.windows_words == f"9 of {of} windows in the region, behind the prediction's {of}"
+            assert (
+                plan.windows_words == f"9 of {of} windows in the region, behind a prediction ({of} windows)"
+            )
         if isinstance(asked, str):
             assert plan.windows_words == f"{of} windows a pass"
         if asked is None:
@@ -455,3 +457,44 @@ def test_seg_xgrad_cam_adds_up_to_activation_times_gradient_however_windows_over
         for method in ("seg-xgrad-cam", "seg-hires-grad-cam")
     )
     assert found.sum() == pytest.approx(wanted.sum(), rel=1e-3)
+
+
+class Pointwise(nn.Module):
+    """Every pixel by itself: all windows and one pass say the same of it. (N, 1, *grid) -> (N, 2, *grid)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU()), nn.Conv2d(4, 2, 1)
+        with torch.no_grad():
+            self.body[0].weight.copy_(torch.tensor([1.0, -1.0, 0.5, 2.0]).view(4, 1, 1, 1))
+            self.body[0].bias.copy_(torch.tensor([-0.5, 0.5, 0.0, -1.2]))
+            self.head.weight.copy_(torch.tensor([[0.0] * 4, [6.0, -2.0, 1.0, 3.0]]).view(2, 4, 1, 1))
+            self.head.bias.copy_(torch.tensor([0.0, -2.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+COUNTED_ONCE = {  # what is left is where no window of the object lies
+    "seg-xgrad-cam": {},
+    "seg-eigen-cam": {},
+    "seg-eigen-cam with gradients": {"weighting": "gradient"},
+    "activations-x-predictions": {},
+}
+
+
+@pytest.mark.parametrize("asked", COUNTED_ONCE)
+def test_a_place_counts_once_however_many_windows_and_mirror_images_hold_it(asked):
+    image = RNG(0).uniform(0, 0.4, (24, 40)).astype(np.float32)
+    image[6:14, 12:24] += 0.6
+    target, method = sx.Target("thing", region=image > 0.5), asked.split()[0]
+    options = {"device": "cpu", "layer": "body", **COUNTED_ONCE[asked]}
+    wanted = sx.explain(model_of(Pointwise()), image, target, method, **options).map
+    for windows in (
+        {"size": [16, 16]},
+        {"size": [12, 16], "overlap": 0.3, "rule": "monai", "weighting": "constant", "mirror": [0, 1]},
+    ):
+        found = sx.explain(model_of(Pointwise(), **windows), image, target, method, **options).map
+        seen = found != 0
+        apart = np.abs(found[seen] - wanted[seen]).max() / np.abs(wanted).max()
+        assert apart < 0.1, windows

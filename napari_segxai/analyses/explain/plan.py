@@ -239,7 +239,7 @@ class ExplanationPlan:
         needed, of = self.windows
         before = []
         if not self.is_predicted and needed is not None and needed < of:
-            before = [f"the prediction's {of}"]
+            before = [f"a prediction ({of} windows)"]
         first = self.model.first_stage
         if first and not first.knows(self.image):
             before.append("a prediction of the first stage")

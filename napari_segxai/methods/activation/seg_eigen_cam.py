@@ -72,7 +72,10 @@ def seg_eigen_cam(question: Question, options: Options) -> Steps[Finding]:
 
 
 def _pooling(options: Options) -> Pooling:
-    """Return how the projection is made: of sums, products of channels among them, in which every place counts once."""
+    """Return how the projection is made: of sums, products of channels among them, in which every place counts once.
+
+    With gradients, what windows say of a place are parts of one value, as large as their shares in it.
+    """
     gradients = options.weighting != "none"
 
     def values(one: Recorded) -> Tensor:
@@ -83,11 +86,13 @@ def _pooling(options: Options) -> Pooling:
 
     def sums(one: Recorded, known: Sums) -> Sums:
         x, share = values(one), one.tiles.shares(one.activation).flatten()
-        count, total, products = share.sum(dtype=torch.float64), 0.0, 0.0
+        count, total, products = 0.0, 0.0, 0.0
         for part, own in zip(x.split(CELLS, 1), share.split(CELLS), strict=True):
             part, own = part.double(), own.double()  # eigenvectors of nearly equal values need the digits
-            total, products = total + part @ own, products + (part * own) @ part.T
-        return count, torch.as_tensor(total), torch.as_tensor(products)
+            count = count + (own.square() if gradients else own).sum()
+            total = total + part @ own
+            products = products + (part if gradients else part * own) @ part.T
+        return torch.as_tensor(count), torch.as_tensor(total), torch.as_tensor(products)
 
     def map(sums: Sums) -> Callable[[Recorded], Tensor]:
         count, total, products = sums
@@ -96,12 +101,15 @@ def _pooling(options: Options) -> Pooling:
         first = vectors[:, -1]
 
         def along(one: Recorded) -> Tensor:
-            parts = [first @ (part.double() - mean) for part in values(one).split(CELLS, 1)]
-            return torch.cat(parts).to(one.activation.dtype).unflatten(0, one.activation.shape[2:])
+            x, share = values(one), one.tiles.shares(one.activation).flatten()
+            share = share if gradients else torch.ones_like(share)
+            pairs = zip(x.split(CELLS, 1), share.split(CELLS), strict=True)
+            found = [first @ (part.double() - mean * own.double()) for part, own in pairs]
+            return torch.cat(found).to(one.activation.dtype).unflatten(0, one.activation.shape[2:])
 
         return along
 
-    return Pooling((Stage(sums, gradients),), map, gradients)
+    return Pooling((Stage(sums, gradients),), map, gradients, adds=gradients)
 
 
 CELLS = 2**18
