@@ -298,7 +298,8 @@ def test_a_method_of_many_passes_uses_the_prediction_that_is_kept_and_keeps_it_f
     found = sx.explain(model, image, target, "rise", device="cpu", masks=40)
     assert "network" in found.record.engine  # a fused one
     first = found.record.engine["windows_run"]
-    assert model.has_kept(sx.Image(image))
+    with model.in_use("cpu"):
+        assert model.has_kept(sx.Image(image))
     again = sx.explain(model, image, target, "rise", device="cpu", masks=40)
     assert again.record.engine["windows_run"] == first - of
     np.testing.assert_array_equal(again.map, found.map)

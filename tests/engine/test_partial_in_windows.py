@@ -158,7 +158,8 @@ def test_what_ends_in_the_midst_of_a_window_loses_nothing(method, kind, swept, i
     assert np.isfinite(part.map).all()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     again = sx.explain(*_asked(model, image), method, **_options(method))
-    np.testing.assert_array_equal(again.map, wanted.map)
+    # Not to the last digit: a smaller batch is remembered.
+    np.testing.assert_allclose(again.map, wanted.map, atol=1e-6 * np.abs(wanted.map).max())
 
 
 def _run(steps, shown, last, then):

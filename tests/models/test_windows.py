@@ -274,7 +274,7 @@ def test_the_gradient_of_an_image_smaller_than_a_window_counts_the_copies_around
 
         def forward(self, x: Tensor) -> Tensor:
             return whole(
-                self.network, x, Tiling(Windows(**{**rule, "size": (16, 16), "mirror": (0,)}), (11, 24))
+                self.network, x, Tiling(Windows((16, 16), padding=padding, mirror=(0,)), tuple(x.shape[2:]))
             )
 
     region = np.zeros(image.shape, bool)

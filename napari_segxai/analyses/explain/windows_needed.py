@@ -57,7 +57,7 @@ def remember_windows(question: Question) -> None:
     if model.windows is None or not question.has_logits or not question.count:
         return
     placement = question.prepared.placement
-    if model.kept.of((model.original or model).module, question.image, placement.slice) is not None:
+    if model.kept.is_of(question.image, placement.slice):
         model.kept.windows[_key(question.target)] = len(model.tiling(question.grid).touching(question.pixels))
 
 

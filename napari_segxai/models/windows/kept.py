@@ -35,6 +35,7 @@ class KeptPrediction:
     def __init__(self) -> None:
         self.windows: dict[Any, int] = {}
         self._about: Any = None
+        self._state: Any = None
         self._key: Any = None
         self._input: Tensor | None = None
         self._fixed: Tensor | None = None
@@ -74,23 +75,30 @@ class KeptPrediction:
 
     def note(self, image: Image, slice: int | None) -> None:
         """Note whose logits these are, and of which slice of the turned image: for those who are to be told before anything is run."""
-        self._about = glance(image), slice
+        self._about, self._state = (glance(image), slice), None
+
+    def is_of(self, image: Image, slice: int | None) -> bool:
+        """Tell whether these are the logits of an image, as far as a glance at it tells."""
+        return not self.is_empty and self._about is not None and self._about == (glance(image), slice)
 
     def of(self, module: nn.Module, image: Image, slice: int | None) -> Tensor | None:
-        """Return the logits of an image, as far as a glance at it and at the network tells; see `get`, which looks at every value."""
-        if self._logits is None or self._about is None or self._about[1] != slice:
+        """Return the logits of an image, as far as a glance at it and at the network tells; see `get`, which looks at every value.
+
+        The network is not in use, where its weights lie elsewhere. That they change is seen from the first time on that this is asked.
+        """
+        if not self.is_of(image, slice) or self._key[0] != id(module):
             return None
-        seen = glance(image)
-        if seen is None or seen != self._about[0] or self._key[:2] != (id(module), state(module)):
-            return None
-        return self._logits
+        now = state(module)
+        if self._state is None:
+            self._state = now
+        return self._logits if self._state == now else None
 
 
 def glance(image: Image) -> Any:
-    """Return what tells an image from most others at once: its geometry and some of its values; None where these are not in memory."""
+    """Return what tells an image from most others at once: its geometry and some of its values; of what is not in memory nothing is told."""
     stored = image.stored
     if isinstance(stored, Lazy) and not stored.is_read:
-        return None
+        return object()  # like no other
     array = stored.read() if isinstance(stored, Lazy) else image.array
     some = array[tuple(slice(None, None, max(1, n // SAMPLES)) for n in array.shape)]
     affine = None if image.affine is None else np.asarray(image.affine).tobytes()

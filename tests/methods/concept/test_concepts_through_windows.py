@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from torch import nn
 
 import napari_segxai as sx
-from napari_segxai.engine.primitives.whole_activations import whole_activations
+from napari_segxai.engine.primitives.whole_activations import each_block, whole_activations
 
 
 class Local(nn.Module):
@@ -97,16 +97,31 @@ def test_windows_say_of_a_folder_what_one_pass_says(method, folder):
         np.testing.assert_allclose(other.array(), one.array(), atol=1e-4)
 
 
-def test_values_that_are_not_finite_are_told_and_leave_nothing_behind(folder, monkeypatch):
+def test_values_that_are_not_finite_are_told_before_anything_is_handed_over(monkeypatch):
     """In no layer, whichever sweep over the windows it belongs to."""
-    model = model_of(size=[8, 8], overlap=0.5)
-    with torch.no_grad():
-        model.module.later[0].weight[1] = torch.nan
-    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 4 * 144)  # a channel
-    for method in ("network-dissection", "segmentation-ability"):
-        found = sx.survey(model, folder / "images", method, **ASKED[method])
-        assert set(found.failed) == {f"c{k}" for k in range(8)}
-        assert all("not finite" in said for said in found.failed.values())
+
+    class Aside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.aside = nn.Conv2d(1, 3, 1), nn.Conv2d(3, 2, 1)
+            nn.init.constant_(self.aside.bias, torch.nan)
+
+        def forward(self, x):
+            first = self.first(x)
+            return first[:, :2] + 0 * torch.nan_to_num(self.aside(first))
+
+    question = ask(Aside(), windows={"size": [32, 12]})
+    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 4 * 32 * 32)  # a channel
+    handed = []
+    with pytest.raises(sx.UserError, match="network layer aside returns values that are not finite"):
+        each_block(question, ["first", "aside"], lambda *found: handed.append(found), finite=True)
+    assert not handed
+    each_block(
+        question,
+        ["first", "aside"],
+        lambda k, channels, one: handed.append((k, channels.start, one.shape[1])),
+    )
+    assert handed == [(0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 1), (1, 1, 1)]
 
 
 def test_activations_of_windows_are_averaged_where_they_overlap():
