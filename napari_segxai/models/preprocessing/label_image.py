@@ -106,10 +106,10 @@ def _most(labels: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
 
 
 def _by_torch(labels: np.ndarray, shape: tuple[int, ...], axis: int | None, half: bool) -> np.ndarray:
-    values = torch.from_numpy(labels.astype(np.float32))[None, None]
+    values = torch.from_numpy(labels.astype(np.float32))[None]
     if axis is None:
-        return _linear(values, shape, half)[0, 0].numpy().astype(labels.dtype)
-    slices = values.movedim(2 + axis, 1)  # a channel each
+        return _linear(values[None], shape, half)[0, 0].numpy().astype(labels.dtype)
+    slices = values.movedim(1 + axis, 1)  # a channel each
     plane = _linear(slices, tuple(n for k, n in enumerate(shape) if k != axis), half)
     whole = plane.movedim(1, 1 + axis)[:, None]
     found = F.interpolate(whole, tuple(shape), mode="nearest-exact")

@@ -142,8 +142,8 @@ class Plans:
         """
         function = self.settings.get("resampling_fn_seg", RESAMPLES)
         images = self.settings.get("resampling_fn_data", RESAMPLES)
-        told = self.settings.get("resampling_fn_seg_kwargs")
-        told = {**LABEL_ARGUMENTS, **(told if isinstance(told, dict) else {"is_seg": True, "order": 1})}
+        given = self.settings.get("resampling_fn_seg_kwargs")
+        told = {**LABEL_ARGUMENTS, **(given if isinstance(given, dict) else {"is_seg": True, "order": 1})}
         unlike = (function == NOT_RESAMPLED) != (images == NOT_RESAMPLED)
         right = (
             all(name in LABEL_ARGUMENTS for name in told)
@@ -156,7 +156,7 @@ class Plans:
         )
         if function not in LABEL_FUNCTIONS or unlike or not right:
             raise UserError(
-                f"{self.path}: the first stage's labels are resampled for {self.name!r} by {function!r:.60} with {told!r:.200}, and images by "
+                f"{self.path}: the first stage's labels are resampled for {self.name!r} by {function!r:.60} with {given!r:.200}, and images by "
                 f"{images!r:.60}, which is none of nnU-Net's own ways; open the first stage alone."
             )
         return LabelResampling(
