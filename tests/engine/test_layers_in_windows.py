@@ -499,3 +499,22 @@ def test_a_place_counts_once_however_many_windows_and_mirror_images_hold_it(aske
         seen = found != 0
         apart = np.abs(found[seen] - wanted[seen]).max() / np.abs(wanted).max()
         assert apart < 0.1, windows
+
+
+@pytest.mark.parametrize("rule", [{"size": [1, 16]}, {"size": [2, 16], "overlap": 0.8}])
+@pytest.mark.parametrize("method", ["occlusion", "rise"])
+def test_windows_that_begin_at_one_place_after_rounding_count_as_often_as_they_are_there(method, rule):
+    """As nnU-Net counts them: half a step of a window of one slice."""
+    image = RNG(0).random((6, 40)).astype(np.float32)
+    region = np.zeros(image.shape, bool)
+    region[2:4, 12:20] = True
+    network = nn.Sequential(nn.Conv2d(1, 4, (1, 3), padding=(0, 1)), nn.InstanceNorm2d(4), nn.Conv2d(4, 2, 1))
+    model = model_of(network, **rule)
+    corners = model.tiling(image.shape).corners
+    assert len(set(corners)) < len(corners)
+    options = {"patch": 4, "stride": 4} if method == "occlusion" else {"masks": 8, "precision": "float32"}
+    found, wanted = (
+        sx.explain(each, image, sx.Target("thing", region=region), method, device="cpu", **options).map
+        for each in (model, model_of(_Whole(model)))
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())

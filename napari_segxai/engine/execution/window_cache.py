@@ -79,21 +79,22 @@ class WindowCache:
         importance = tiling.importance.to(out)
         whole: list[Tensor] = []  # sums of all windows, to be divided by those of their weights
         for sample, one in enumerate(out):
-            keys = {corner: self._key(padded, Part(sample, corner)) for corner in corners}
-            changed = [corner for corner, key in keys.items() if key != self._same(corner)]
+            # A window counts as often as it is there: narrow ones may begin at one place after rounding.
+            keys = [(corner, self._key(padded, Part(sample, corner))) for corner in corners]
+            changed = [(corner, key) for corner, key in keys if key != self._same(corner)]
             if self._is_less(changed, keys):
                 one.copy_(self._returned(inner))
                 work.done += len(corners) - len(changed)
-                for corner in changed:
+                for corner, key in changed:
                     share = shares(tiling, corner, one)
                     if self._put_part(padded, Part(sample, corner), box, one, share):
                         work.done += 1
                         continue
                     work.ask(self.padded, Part(0, corner), self._same(corner), one, -share)
-                    work.ask(padded, Part(sample, corner), keys[corner], one, share)
+                    work.ask(padded, Part(sample, corner), key, one, share)
             else:
                 whole.append(one)
-                for corner, key in keys.items():
+                for corner, key in keys:
                     work.ask(padded, Part(sample, corner), key, one, importance)
         work.finish()
         for one in whole:
@@ -166,14 +167,14 @@ class WindowCache:
         part = self.unchanged[(0, slice(None), *inner)]
         return as_returned(self.network.card, part[-self.network.outputs :])
 
-    def _is_less(self, changed: list[Corner], keys: dict[Corner, Any]) -> bool:
+    def _is_less(self, changed: list[tuple[Corner, Any]], keys: list[tuple[Corner, Any]]) -> bool:
         """Tell whether fewer windows are run for what changes than for all that is read."""
         if self.unchanged is None or self.field is not None:
             return self.unchanged is not None
         if len(changed) == len(keys):
             return False
-        before = sum(self._same(corner) not in self._kept for corner in changed)
-        others = sum(key not in self._kept for corner, key in keys.items() if key == self._same(corner))
+        before = sum(self._same(corner) not in self._kept for corner, _ in changed)
+        others = sum(key not in self._kept for corner, key in keys if key == self._same(corner))
         return before < others
 
     def _key(self, padded: Tensor, part: Part) -> Any:
