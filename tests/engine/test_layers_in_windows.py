@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.states import SMALL
-from torch import Tensor, nn
+from helpers.windowed import Batched, Whole, model_of
+from torch import nn
 
 import napari_segxai as sx
 from napari_segxai.analyses.explain.plan import ExplanationPlan
@@ -18,28 +19,6 @@ from napari_segxai.engine.primitives.whole_activations import whole_activations,
 from napari_segxai.methods.registry import all_methods
 
 RNG = np.random.default_rng
-
-
-class Batched(nn.Module):
-    """Without normalisation: but for borders, windows and one pass agree. (N, 1, *grid) -> (N, 2, *grid)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.enter = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU())
-        self.down = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
-        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
-        self.leave = nn.Sequential(nn.Conv2d(16, 8, 3, padding=1), nn.ReLU())
-        self.head = nn.Conv2d(8, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.enter(x)
-        return self.head(self.leave(torch.cat([self.up(self.down(first)), first], 1)))
-
-
-def model_of(network: nn.Module, **windows) -> sx.SegmentationModel:
-    card = {"name": "net", "labels": ["background", "thing"], "spatial_dims": 2, "orientation": None}
-    return sx.SegmentationModel(network, {**card, "windows": windows} if windows else card)
 
 
 @pytest.fixture(scope="module")
@@ -101,53 +80,6 @@ def test_channels_are_weighted_over_all_windows_and_not_in_each(image, region):
     assert np.abs(found[inner]).mean() == pytest.approx(np.abs(wanted[inner]).mean(), rel=0.15)
 
 
-SWEPT = {
-    "seg-grad-cam": {},
-    "improved-grad-cam": {},
-    "adapted-seg-grad-cam": {},
-    "seg-xgrad-cam": {},
-    "seg-grad-cam-plus-plus": {},
-    "adapted-seg-grad-cam-plus-plus": {},
-    "seg-eigen-cam": {},
-    "seg-eigen-cam with gradients": {"weighting": "gradient"},
-    "activations-x-predictions": {"layer": "leave"},
-    "activations-x-predictions, elementwise": {"layer": "leave", "weights": "elementwise"},
-    "seg-ablation-cam": {},
-    "kernel-weighted": {},
-}
-
-
-@pytest.mark.parametrize("asked", SWEPT)
-def test_what_is_too_much_to_be_kept_is_looked_at_again_with_the_same_map(asked, image, region, monkeypatch):
-    method, options = asked.split(",")[0].split()[0], SWEPT[asked]
-    model = model_of(Batched(), size=[16, 32], overlap=0.5, mirror=[1])
-    target = sx.Target("thing", region=region)
-    model.predict(image)
-    kept = sx.explain(model, image, target, method, device="cpu", **options)
-    monkeypatch.setattr("napari_segxai.engine.tiles.MOST_BYTES", 1)
-    steps, parts = sx.explain_steps(model, image, target, method, device="cpu", **options), []
-    try:
-        while True:
-            step = next(steps)
-            parts += [step.partial] if step.note.startswith("window ") else []
-            parts[:] = [part if part is None or hasattr(part, "map") else part() for part in parts]
-    except StopIteration as done:
-        again = done.value
-    np.testing.assert_allclose(again.map, kept.map, atol=1e-5 * np.abs(kept.map).max())
-    if asked in ONE_SWEEP:
-        assert again.record.engine["windows_run"] == kept.record.engine["windows_run"]
-    else:
-        assert again.record.engine["windows_run"] > kept.record.engine["windows_run"]
-    assert len(parts) > 1
-    if method != "kernel-weighted":  # whose map of one convolution may be one of many
-        assert all("windows_run" in part.masks for part in parts[:-1])
-        assert parts[0].map.any()
-
-
-ONE_SWEEP = ("activations-x-predictions, elementwise", "seg-ablation-cam", "kernel-weighted")
-"""What is summed over a layer was known before, or nothing is."""
-
-
 def test_the_means_of_a_layer_are_those_of_the_whole_image_wherever_they_are_asked_for(image, region):
     """What a channel or a layer is filled with does not hang on where M lies, nor on a window."""
     model = model_of(Batched(), size=[16, 32], overlap=0.5, mirror=[1])
@@ -177,20 +109,9 @@ def test_only_windows_that_a_mask_touches_and_the_target_needs_are_run(image, re
     assert run < of / 2
     # The same numbers as with every window run for every box.
     plain = sx.explain(
-        model_of(_Whole(whole)), image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8
+        model_of(Whole(whole)), image, sx.Target("thing", region=region), "occlusion", device="cpu", patch=8
     )
     np.testing.assert_allclose(found.map, plain.map, atol=1e-5 * np.abs(plain.map).max())
-
-
-class _Whole(nn.Module):
-    """A windowed model as a plain network, which runs all windows every time."""
-
-    def __init__(self, model: sx.SegmentationModel) -> None:
-        super().__init__()
-        self.model = [model]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model[0].logits(x)
 
 
 @pytest.mark.parametrize(
@@ -223,88 +144,6 @@ def test_a_linear_score_takes_no_pass_before_that_with_the_gradient(
     assert sum(runs) == own * passes * touched
 
 
-def test_a_job_says_before_how_many_windows_its_region_takes(image, region):
-    model = model_of(Batched(), size=[16, 16], overlap=0.5)
-    of = len(model.tiling(image.shape).corners)
-    for asked, needed in (
-        (region, 9),
-        (sx.Box((20, 44), (27, 51)), 9),
-        (sx.Point((0, 0)), 1),
-        ("image", of),
-        (None, None),
-        (sx.Component((24, 48)), None),
-    ):
-        plan = ExplanationPlan.make(model, image, sx.Target("thing", region=asked), "vanilla-gradient")
-        assert plan.windows == (needed, of)
-        if isinstance(asked, np.ndarray):
-            assert (
-                plan.windows_words == f"9 of {of} windows in the region, behind a prediction ({of} windows)"
-            )
-        if isinstance(asked, str):
-            assert plan.windows_words == f"{of} windows a pass"
-        if asked is None:
-            assert plan.windows_words.startswith(f"{of} windows a pass or fewer (")
-    assert plan.windows_words.startswith(f"4 of {of} windows or more (")
-    found = sx.explain(model, image, sx.Target("thing", region=region), "seg-hires-grad-cam", device="cpu")
-    assert found.record.engine["windows_run"] == of + 9
-    turned = model_of(Batched(), size=[16, 16])
-    words = ExplanationPlan.make(turned, image, "thing").windows_words
-    assert words == f"{of} windows a pass or fewer (those of the region, once it is predicted)"
-    assert ExplanationPlan.make(model_of(Batched()), image, "thing").windows is None
-
-
-def test_a_prediction_that_is_kept_says_how_many_windows_a_job_takes(image, monkeypatch):
-    model = model_of(Batched(), size=[16, 16], overlap=0.5)
-    of = len(model.tiling(image.shape).corners)
-
-    def words(target: sx.Target | str, seen: np.ndarray = image) -> str:
-        # Docks make an image of the layer every time.
-        return ExplanationPlan.make(model, sx.Image(seen.copy()), target, "vanilla-gradient").windows_words
-
-    assert words("thing").startswith(f"{of} windows a pass or fewer")
-    drawn = torch.from_numpy(model.predict(image) > 0)
-    place = tuple(int(k) for k in drawn.nonzero()[0])
-    needed = len(model.tiling(image.shape).touching(drawn))
-    object_ = sx.Target("thing", region=sx.Component(place))
-    assert words("thing") == (
-        f"{of} windows a pass" if needed == of else f"{needed} of {of} windows in the region"
-    )
-    found = int(words(object_).split()[0])
-    assert 0 < found <= needed
-    assert words("thing", image + 1).startswith(f"{of} windows a pass or fewer")
-    region = np.zeros(image.shape, bool)
-    region[4:6, 4:6] = True
-    asked = sx.Target("thing", region=region)
-    assert words(asked) == f"1 of {of} windows in the region"
-    plan = ExplanationPlan.make(model, image, asked, "vanilla-gradient")
-    assert plan.cost_of(plan.passes) == pytest.approx(plan.passes.cost / of)
-    monkeypatch.setattr(
-        "napari_segxai.analyses.explain.windows_needed.AT_ONCE", 1
-    )  # a large image: what a run found is known
-    model.kept.windows.clear()
-    assert "windows or more (those of the object" in words(object_)
-    sx.explain(model, image, object_, "vanilla-gradient", device="cpu")
-    assert int(words(object_).split()[0]) == found
-    with torch.no_grad():
-        model.module.head.bias += 1
-    assert words("thing").startswith(f"{of} windows a pass or fewer")
-
-
-def test_a_method_of_many_passes_uses_the_prediction_that_is_kept_and_keeps_it_for_others(image, region):
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
-    model = model_of(network, size=[16, 16], overlap=0.5)
-    target = sx.Target("thing", region=region)
-    of = len(model.tiling(image.shape).corners)
-    found = sx.explain(model, image, target, "rise", device="cpu", masks=40)
-    assert "network" in found.record.engine  # a fused one
-    first = found.record.engine["windows_run"]
-    with model.in_use("cpu"):
-        assert model.has_kept(sx.Image(image))
-    again = sx.explain(model, image, target, "rise", device="cpu", masks=40)
-    assert again.record.engine["windows_run"] == first - of
-    np.testing.assert_array_equal(again.map, found.map)
-
-
 def test_of_a_window_that_part_is_run_which_a_box_can_change_but_behind_an_instance_norm():
     image = RNG(0).random((64, 96)).astype(np.float32)
     where = np.zeros(image.shape, bool)
@@ -315,7 +154,7 @@ def test_of_a_window_that_part_is_run_which_a_box_can_change_but_behind_an_insta
         network = nn.Sequential(Batched().enter, norm, nn.Conv2d(8, 2, 3, padding=1))
         model, whole = (
             model_of(network, size=[48, 48], overlap=0.5),
-            model_of(_Whole(model_of(network, size=[48, 48]))),
+            model_of(Whole(model_of(network, size=[48, 48]))),
         )
         found, wanted = (sx.explain(each, image, target, "occlusion", **options) for each in (model, whole))
         np.testing.assert_allclose(found.map, wanted.map, atol=1e-4 * np.abs(wanted.map).max())
@@ -371,20 +210,6 @@ def test_work_stops_in_the_midst_of_a_pass(image):
     with pytest.raises(Stopped), within_passes(stop):
         model.predict(image)
     assert 0 < len(seen) < seen[0][1]
-
-
-def test_a_prediction_is_made_once_for_all_who_ask(image, monkeypatch):
-    network = Batched()
-    model, runs = model_of(network, size=[48, 32], overlap=0.5), []
-    network.register_forward_hook(lambda module, args, out: runs.append(len(args[0])))
-    model.predict(image)
-    before = sum(runs)
-    model.predict(image)
-    assert sum(runs) == before
-    with torch.no_grad():
-        network.head.bias += 1
-    model.predict(image)
-    assert sum(runs) > before  # weights have changed
 
 
 def test_what_differentiates_a_gradient_is_refused_before_the_work(image):
@@ -450,57 +275,6 @@ def test_a_causal_check_takes_a_layer_away_in_every_window(image):
     assert flow.tiles["thing", "leave"].lost == pytest.approx(1 - dice, abs=1e-6)
 
 
-def test_seg_xgrad_cam_adds_up_to_activation_times_gradient_however_windows_overlap(image, region):
-    """The weights conserve the score: of windows that overlap, and of their mirror images, every place counts once."""
-    model = model_of(Batched(), size=[16, 32], overlap=0.6, mirror=[0, 1])
-    found, wanted = (
-        sx.explain(model, image, sx.Target("thing", region=region), method, device="cpu", layer="leave").map
-        for method in ("seg-xgrad-cam", "seg-hires-grad-cam")
-    )
-    assert found.sum() == pytest.approx(wanted.sum(), rel=1e-3)
-
-
-class Pointwise(nn.Module):
-    """Every pixel by itself: all windows and one pass say the same of it. (N, 1, *grid) -> (N, 2, *grid)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.head = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU()), nn.Conv2d(4, 2, 1)
-        with torch.no_grad():
-            self.body[0].weight.copy_(torch.tensor([1.0, -1.0, 0.5, 2.0]).view(4, 1, 1, 1))
-            self.body[0].bias.copy_(torch.tensor([-0.5, 0.5, 0.0, -1.2]))
-            self.head.weight.copy_(torch.tensor([[0.0] * 4, [6.0, -2.0, 1.0, 3.0]]).view(2, 4, 1, 1))
-            self.head.bias.copy_(torch.tensor([0.0, -2.5]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
-
-
-COUNTED_ONCE = {  # what is left is where no window of the object lies
-    "seg-xgrad-cam": {},
-    "seg-eigen-cam": {},
-    "seg-eigen-cam with gradients": {"weighting": "gradient"},
-    "activations-x-predictions": {},
-}
-
-
-@pytest.mark.parametrize("asked", COUNTED_ONCE)
-def test_a_place_counts_once_however_many_windows_and_mirror_images_hold_it(asked):
-    image = RNG(0).uniform(0, 0.4, (24, 40)).astype(np.float32)
-    image[6:14, 12:24] += 0.6
-    target, method = sx.Target("thing", region=image > 0.5), asked.split()[0]
-    options = {"device": "cpu", "layer": "body", **COUNTED_ONCE[asked]}
-    wanted = sx.explain(model_of(Pointwise()), image, target, method, **options).map
-    for windows in (
-        {"size": [16, 16]},
-        {"size": [12, 16], "overlap": 0.3, "rule": "monai", "weighting": "constant", "mirror": [0, 1]},
-    ):
-        found = sx.explain(model_of(Pointwise(), **windows), image, target, method, **options).map
-        seen = found != 0
-        apart = np.abs(found[seen] - wanted[seen]).max() / np.abs(wanted).max()
-        assert apart < 0.1, windows
-
-
 @pytest.mark.parametrize("rule", [{"size": [1, 16]}, {"size": [2, 16], "overlap": 0.8}])
 @pytest.mark.parametrize("method", ["occlusion", "rise"])
 def test_windows_that_begin_at_one_place_after_rounding_count_as_often_as_they_are_there(method, rule):
@@ -515,6 +289,6 @@ def test_windows_that_begin_at_one_place_after_rounding_count_as_often_as_they_a
     options = {"patch": 4, "stride": 4} if method == "occlusion" else {"masks": 8, "precision": "float32"}
     found, wanted = (
         sx.explain(each, image, sx.Target("thing", region=region), method, device="cpu", **options).map
-        for each in (model, model_of(_Whole(model)))
+        for each in (model, model_of(Whole(model)))
     )
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
