@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.odd_networks.windowed import Batched, Whole, model_of
 from helpers.states import SMALL
-from helpers.windowed import Batched, Whole, model_of
 from torch import nn
 
 import napari_segxai as sx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.windowed import Batched, model_of
+from helpers.odd_networks.windowed import Batched, model_of
 from torch import Tensor, nn
 
 import napari_segxai as sx
