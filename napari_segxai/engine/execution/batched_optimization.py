@@ -32,8 +32,7 @@ class GradientStep:
     inputs
         parameter -> the network's input (1, channels, *grid), differentiable.
     loss
-        (parameter, logits) -> scalar. Steps that have the very same `inputs` and `loss` are made by one call of each: their
-        parameters come as one, one after the other along the first axis, and the loss of each is returned, (n,).
+        (parameter, logits) -> scalar.
     price
         Returns a further term of the loss, and its gradient; written out, it costs less.
     value, gradient
@@ -110,42 +109,22 @@ def _grid(step: GradientStep) -> tuple[int, ...]:
     return step.executor.grid
 
 
-def _functions(step: GradientStep) -> tuple[int, int]:
-    return id(step.inputs), id(step.loss)
-
-
-def _joined(steps: Sequence[GradientStep]) -> Tensor:
-    """Return the parameters of steps with the same functions as one leaf."""
-    if len(steps) == 1:
-        return steps[0].parameter
-    return torch.cat([step.parameter.detach() for step in steps]).requires_grad_(True)
-
-
 def _took(steps: Sequence[GradientStep]) -> bool:
     """Take some steps in one batch; False when memory ran out."""
     executor = steps[0].executor
     try:
         with torch.enable_grad(), descending(executor):
-            groups = [list(alike) for _, alike in groupby(steps, key=_functions)]
-            parameters = [_joined(group) for group in groups]
-            inputs = [group[0].inputs(one) for group, one in zip(groups, parameters, strict=True)]
+            inputs = [step.inputs(step.parameter) for step in steps]
             logits = executor.repeat(inputs[0] if len(inputs) == 1 else torch.cat(inputs))
-            parts = logits.split([len(group) for group in groups]) if len(groups) > 1 else [logits]
-            losses = [group[0].loss(*both) for group, *both in zip(groups, parameters, parts, strict=True)]
-            totals = [loss.sum() if loss.ndim else loss for loss in losses]
-            found = torch.autograd.grad(totals, parameters)
+            parts = logits.split(1) if len(steps) > 1 else [logits]
+            values = [step.loss(step.parameter, part) for step, part in zip(steps, parts, strict=True)]
+            gradients = torch.autograd.grad(values, [step.parameter for step in steps])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return False
-    values = [value for loss in losses for value in loss.detach().reshape(-1)]
-    gradients = [
-        gradient
-        for group, one in zip(groups, found, strict=True)
-        for gradient in (one.split(1) if len(group) > 1 else [one])
-    ]
     for step, value, gradient in zip(steps, values, gradients, strict=True):
-        step.value, step.gradient = value, gradient
+        step.value, step.gradient = value.detach(), gradient
         if step.price is not None:
             price, slope = step.price()
             step.value, step.gradient = step.value + price, gradient.add_(slope)

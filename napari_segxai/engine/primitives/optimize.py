@@ -38,8 +38,7 @@ def optimize(
     inputs
         parameter -> the network's input (1, channels, *grid), differentiable.
     loss
-        (parameter, logits (1, labels, *grid)) -> scalar. Optimisations with the very same `inputs` and `loss` call each once
-        for all of them; see `GradientStep`.
+        (parameter, logits (1, labels, *grid)) -> scalar.
     descent
         parameter -> the rule by which it descends.
     after

@@ -30,7 +30,7 @@ from napari_segxai.core.options import option
 from napari_segxai.core.progress import Passes, Steps
 from napari_segxai.engine.execution.batched_optimization import StepBatcher, side_by_side
 from napari_segxai.engine.finding import Finding
-from napari_segxai.engine.masking.baselines import HELP, Baseline
+from napari_segxai.engine.masking.baselines import HELP, Baseline, Hide
 from napari_segxai.engine.primitives.optimize import optimize
 from napari_segxai.engine.primitives.optimizers import AdamW
 from napari_segxai.engine.primitives.regularizers import sorted_distance
@@ -129,18 +129,10 @@ def extremal_perturbation(question: Question, options: Options) -> Steps[Finding
     def finding() -> Finding:
         return Finding(torch.stack(masks()).mean(0))
 
-    sign, span = (1 if preserve else -1), max(abs(ends[1] - ends[0]), 1e-6)
-
-    def inputs(values: Tensor) -> Tensor:
-        return hide(enlarge(values))
-
-    def loss(_: Tensor, logits: Tensor) -> Tensor:
-        return (_mean_margin(question, logits) - ends[0]) * (-sign / span)
-
     batcher = question.batcher or StepBatcher()
     scores = yield from side_by_side(
         [
-            _one_area(question, options, values, area, inputs, loss, finding, batcher)
+            _one_area(question, options, values, area, enlarge, hide, ends, finding, batcher)
             for values, area in zip(coarse, areas, strict=True)
         ]
     )
@@ -169,7 +161,7 @@ def _mean_probability(question: Question, logits: Tensor) -> Tensor:
 
 
 def _mean_margin(question: Question, logits: Tensor) -> Tensor:
-    return reduce_scores(question.margin(logits), question.weights, "mean", question.count)
+    return reduce_scores(question.margin(logits), question.weights, "mean", question.count)[0]
 
 
 def _one_area(
@@ -177,17 +169,26 @@ def _one_area(
     options: Options,
     coarse: Tensor,
     area: float,
-    inputs: Callable[[Tensor], Tensor],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    enlarge: _Smooth,
+    hide: Hide,
+    ends: Sequence[float],
     finding: Callable[[], Finding],
     batcher: StepBatcher,
 ) -> Steps[float]:
-    """Optimise the mask of one area, in place; return the score it keeps. All areas share `inputs` and `loss`."""
+    """Optimise the mask of one area, in place; return the score it keeps."""
     count = coarse.numel()
     kept = round(count * (area if options.mode == "preserve" else 1 - area))
     step = torch.zeros(count, device=question.device)
     step[count - kept :] = 1
+    sign = 1 if options.mode == "preserve" else -1
     progress = 1
+
+    def masked_input(values: Tensor) -> Tensor:
+        return hide(enlarge(values))
+
+    def loss(_: Tensor, logits: Tensor) -> Tensor:
+        share = (_mean_margin(question, logits) - ends[0]) / max(abs(ends[1] - ends[0]), 1e-6)
+        return -sign * share
 
     def price() -> tuple[Tensor, Tensor]:
         """Return what the sorted mask is away from the step function, and its gradient."""
@@ -202,7 +203,7 @@ def _one_area(
     yield from optimize(
         question,
         coarse,
-        inputs,
+        masked_input,
         loss,
         iterations=options.iterations,
         descent=partial(AdamW, lr=options.lr),
@@ -213,7 +214,7 @@ def _one_area(
         batcher=batcher,
     )
     with torch.inference_mode():
-        score = float(_mean_probability(question, question.forward(inputs(coarse))))
+        score = float(_mean_probability(question, question.forward(masked_input(coarse))))
     yield question.step(f"area {area:g} checked", finding)
     return score
 
