@@ -74,7 +74,9 @@ class StepBatcher:
         for _, alike in groupby(sorted(steps, key=_grid), key=_grid):
             waiting = list(alike)
             while waiting:
-                n = min(len(waiting), batch_size(waiting[0].executor, gradients=True))
+                n = len(waiting)
+                if n > 1:  # asked for at every step, and adds up all weights
+                    n = min(n, batch_size(waiting[0].executor, gradients=True))
                 if _took(waiting[:n]):
                     del waiting[:n]
                     continue
