@@ -68,7 +68,7 @@ class TruthBox(QComboBox):
         names = [EACH] if full else []
         for layer in known:
             largest = _largest(layer) if self._known else 0
-            ways: list[tuple[int, ...]] = [()] if largest < self._known else [(), (largest,)]
+            ways: list[tuple[int, ...]] = [(), (largest,)] if 0 < self._known <= largest else [()]
             names += [layer.name + (f" ({way[0]} is no label)" if way else "") for way in ways]
             self._offers += [{"": ref(layer)}] * len(ways)
             self._without += ways
