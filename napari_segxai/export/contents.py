@@ -183,6 +183,8 @@ class _Recorded:
     labels: Sequence[str]
     labeling: Labeling
     painting: tuple[int, ...] | None
+    ignored_values: tuple[int, ...] = ()
+    """No record says them."""
 
     @property
     def overlapping(self) -> bool:

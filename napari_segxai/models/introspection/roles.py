@@ -203,7 +203,11 @@ def _stages(
             stages[name], reasons[name] = "side", "does not depend on the image"
             continue
         if not path.alive >> node & 1:
-            stages[name], reasons[name] = "unused", "not used for this output"
+            # A later map that depends on no image may have been made of this one outside of torch.
+            if any(path.calls[later].node is None for later in path.named if later > call):
+                stages[name], reasons[name] = "side", "it could not be followed what reads it"
+            else:
+                stages[name], reasons[name] = "unused", "not used for this output"
             continue
         if not path.calls[call].read:
             stages[name] = "unused"

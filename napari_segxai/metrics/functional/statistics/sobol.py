@@ -10,6 +10,9 @@ from torch import Tensor
 LARGEST = 21201
 """Dimensions of torch's Sobol sequence."""
 
+ROUNDING = 1e-6
+"""Standard deviation, as a share of the largest value, below which values that come out of float32 differ by rounding alone."""
+
 
 class SobolDesign:
     """Points A and B of a scrambled Sobol sequence, and A with one number at a time taken from B.
@@ -44,7 +47,7 @@ class SobolDesign:
 
 
 def total_indices(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Jansen's total indices and their standard errors, (numbers,) each.
+    """Return Jansen's total indices and their standard errors, (numbers,) each; 0 where nothing but rounding varies.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ def total_indices(values: Tensor) -> tuple[Tensor, Tensor]:
     """
     both = values[:, :2]
     variance = both.var(unbiased=False)
-    if len(values) < 2 or variance <= 0:
+    if len(values) < 2 or variance <= (ROUNDING * both.abs().max()) ** 2:
         return torch.zeros(values.shape[1] - 2), torch.zeros(values.shape[1] - 2)
     squares = (values[:, :1] - values[:, 2:]).square() / (2 * variance)
     return squares.mean(0), squares.std(0) / math.sqrt(len(values))
