@@ -34,11 +34,15 @@ def find_skips(path: ImagePath, bottoms: Sequence[int]) -> Iterator[Skip]:
     bottoms
         The bottlenecks.
     """
+    dips_from: dict[int, dict[int, int]] = {}
     for join in path.order:
         reads = [p for p in path.main[join] if p in path.dominator]
         if len(reads) < 2:
             continue
-        dips = _dips(path, path.dominator[join], join)
+        start = path.dominator[join]
+        if start not in dips_from:  # a network that puts windows together has thousands of joins with one start
+            dips_from[start] = _dips(path, start)
+        dips = dips_from[start]
         lowest = max(dips.get(p, 0) for p in reads)
         passed = _passed(path, join, reads, bottoms)
         latest = max(passed.values())
@@ -55,11 +59,11 @@ def find_skips(path: ImagePath, bottoms: Sequence[int]) -> Iterator[Skip]:
                 yield Skip(source or "input", path.name_behind(join), path.stride(leaves))
 
 
-def _dips(path: ImagePath, start: int, stop: int) -> dict[int, int]:
-    """Return the lowest resolution on the ways from `start` to each node before `stop`."""
+def _dips(path: ImagePath, start: int) -> dict[int, int]:
+    """Return the lowest resolution on the ways from `start` to each node behind it."""
     found: dict[int, int] = {start: path.level[start] or 0}
     for k in path.order:
-        if start < k < stop:
+        if start < k:
             ways = [found[p] for p in path.main[k] if p in found]
             if ways:
                 found[k] = max(*ways, path.level[k] or 0)
