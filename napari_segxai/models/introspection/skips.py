@@ -40,7 +40,8 @@ def find_skips(path: ImagePath, bottoms: Sequence[int]) -> Iterator[Skip]:
         if len(reads) < 2:
             continue
         start = path.dominator[join]
-        if start not in dips_from:  # a network that puts windows together has thousands of joins with one start
+        # A network that puts windows together has thousands of joins with one start.
+        if start not in dips_from:
             dips_from[start] = _dips(path, start)
         dips = dips_from[start]
         lowest = max(dips.get(p, 0) for p in reads)
