@@ -259,6 +259,8 @@ def _carry_out(folder: Path) -> None:
 def _recover(folder: Path) -> None:
     """Complete a save whose plan was whole when it was stopped; sweep away any other."""
     stage = folder / STAGE
+    if not os.path.lexists(stage):
+        return  # another program has just ended its own save
     if stage.is_symlink() or not stage.is_dir():
         raise UserError(f"{stage} is in the way; move it away.")
     if is_file(stage / PLAN) and _is_ours(folder):
