@@ -378,3 +378,11 @@ def test_a_save_that_is_about_to_end_is_waited_for(tmp_path):
     save_folder(tmp_path, lambda new: (new / "a").write_bytes(b"1") and {"kind": "sweep"}, overwrite=True)
     ending.join()
     assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_a_save_that_ends_between_two_looks_is_not_in_the_way(tmp_path):
+    """Another program has taken its own folder away since it was seen."""
+    saving._recover(tmp_path)
+    (tmp_path / STAGE).write_text("a file of somebody")
+    with pytest.raises(sx.UserError, match="is in the way"):
+        saving._recover(tmp_path)
