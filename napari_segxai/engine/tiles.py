@@ -75,7 +75,7 @@ class Tiles:
 
         Contributions, such as gradients, add up where windows overlap; of activations see `shares`.
         """
-        whole = values.flatten(2).sum(2, dtype=torch.float64)
+        whole = values.flatten(2).sum(2, dtype=finest(values))
         cells = math.prod(values.shape[2:])
         if self.tiling is not None:
             cells *= math.prod(self.tiling.padded) / len(self.views) / self.tiling.rule.cells
@@ -316,6 +316,11 @@ def _slope(question: Question, score: Callable[[Tensor], Tensor] | None) -> Weig
     box = box_of(slope.any(1)[0])
     low = tuple(start + part.start for start, part in zip(first, box, strict=True))
     return Weights(slope[(0, slice(None), *box)].clone(), low)  # an organ is a small part of a volume
+
+
+def finest(values: Tensor) -> torch.dtype:
+    """Return the type in which a sum of these values keeps most digits: an Apple GPU has no float64."""
+    return torch.float32 if values.device.type == "mps" else torch.float64
 
 
 class TooMuch(UserError):

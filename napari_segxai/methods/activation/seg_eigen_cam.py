@@ -24,6 +24,7 @@ from napari_segxai.engine.finding import Finding
 from napari_segxai.engine.pooled import Pooled, Pooling, Stage, Sums, pooled_maps
 from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import finest
 from napari_segxai.methods.registry import explainer
 from napari_segxai.models.preprocessing.resample import resize
 
@@ -88,7 +89,10 @@ def _pooling(options: Options) -> Pooling:
         x, share = values(one), one.tiles.shares(one.activation).flatten()
         count, total, products = 0.0, 0.0, 0.0
         for part, own in zip(x.split(CELLS, 1), share.split(CELLS), strict=True):
-            part, own = part.double(), own.double()  # eigenvectors of nearly equal values need the digits
+            part, own = (
+                part.to(finest(part)),
+                own.to(finest(own)),
+            )  # eigenvectors of nearly equal values need the digits
             count = count + (own.square() if gradients else own).sum()
             total = total + part @ own
             products = products + (part if gradients else part * own) @ part.T
@@ -104,7 +108,7 @@ def _pooling(options: Options) -> Pooling:
             x, share = values(one), one.tiles.shares(one.activation).flatten()
             share = share if gradients else torch.ones_like(share)
             pairs = zip(x.split(CELLS, 1), share.split(CELLS), strict=True)
-            found = [first @ (part.double() - mean * own.double()) for part, own in pairs]
+            found = [first @ (part.to(finest(part)) - mean * own.to(finest(own))) for part, own in pairs]
             return torch.cat(found).to(one.activation.dtype).unflatten(0, one.activation.shape[2:])
 
         return along

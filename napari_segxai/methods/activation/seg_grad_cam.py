@@ -27,6 +27,7 @@ from napari_segxai.engine.pooled import Pooling, Stage, Sums, pooled_maps
 from napari_segxai.engine.primitives.activations import Recorded, record
 from napari_segxai.engine.primitives.cancellation import CANCELS, noise_of_pooled
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import finest
 from napari_segxai.methods.registry import explainer
 
 
@@ -71,8 +72,8 @@ def seg_grad_cam(question: Question, options: Options) -> Steps[Finding]:
 def _sums(one: Recorded, known: Sums) -> Sums:
     """Return the mean gradient of every channel over the whole layer, the sum of the gradient's absolute values, and over how many it is."""
     gradient = one.gradient
-    mean = one.tiles.mean(gradient)[0].double()
-    size = gradient.flatten().abs().sum(dtype=torch.float64)
+    mean = one.tiles.mean(gradient)[0].to(finest(gradient))
+    size = gradient.flatten().abs().sum(dtype=finest(gradient))
     return mean, size, torch.tensor(gradient.numel(), dtype=torch.float64)
 
 
@@ -91,7 +92,7 @@ MEAN_GRADIENTS = Pooling((Stage(_sums),), lambda sums: weighing(sums[0]), said=_
 
 def cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Return the map of a network layer from (1, channels, *cells): (*cells)."""
-    return weighted_sum(activation, gradient.flatten(2).mean(2)[0])
+    return weighted_sum(activation, gradient.flatten(2).mean(2, dtype=finest(gradient))[0].to(activation))
 
 
 def weighing(weights: Tensor) -> Callable[[Recorded], Tensor]:

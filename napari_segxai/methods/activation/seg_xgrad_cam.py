@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from napari_segxai.core.options import LayerName, option
@@ -23,6 +22,7 @@ from napari_segxai.engine.pooled import Pooled, Pooling, Stage, Sums, pooled_map
 from napari_segxai.engine.primitives.activations import Recorded
 from napari_segxai.engine.primitives.cancellation import CANCELS, cancels
 from napari_segxai.engine.question import Question
+from napari_segxai.engine.tiles import finest
 from napari_segxai.methods.activation.seg_grad_cam import weighing
 from napari_segxai.methods.registry import explainer
 
@@ -63,8 +63,8 @@ def _sums(one: Recorded, known: Sums) -> Sums:
     activation, gradient, tiles = one
     a = activation[0].flatten(1)
     product, share = gradient[0].flatten(1) * a, tiles.shares(activation).flatten()
-    summed = [product.sum(1, dtype=torch.float64), product.abs().sum(1, dtype=torch.float64)]
-    return *summed, (a @ share).double(), (a.abs() @ share).double()
+    summed = [product.sum(1, dtype=finest(product)), product.abs().sum(1, dtype=finest(product))]
+    return *summed, (a @ share).to(finest(a)), (a.abs() @ share).to(finest(a))
 
 
 def _weights(sums: Sums) -> tuple[Tensor, int]:
