@@ -249,9 +249,7 @@ def test_an_opened_flow_goes_on_in_its_dock(viewer, open_dock, saved, wait, tmp_
     explain.run_again()
     wait(lambda: settled(explain) and explain.explanation is not None and explain._all_shown())
     wanted = flow.explanation("object", flow.layers[-1].name).map
-    np.testing.assert_allclose(
-        explain.explanation.map, wanted, rtol=1e-6
-    )  # alone, its sums may be rounded another way
+    np.testing.assert_array_equal(explain.explanation.map, wanted)
 
 
 def test_a_cell_of_an_opened_sweep_shows_its_map(viewer, open_dock, saved, wait, tmp_path):
